@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package contract is what stage0 and every flavor of stage1 agree on: one
+// versioned JSON document in the pod directory, a few descriptors, and entry
+// points. It holds types and their decoding, nothing else, so that a flavor
+// written elsewhere can be built from this page (docs/stage1-contract.md).
+//
+// # How a pod starts
+//
+// stage0 writes the document (File) into the pod directory, renames that to
+// pods/run/<uuid>, and, in the pod directory:
+//
+//  1. if the flavor's manifest has an `init` entry point, starts it as a child
+//     in new namespaces of the kinds the manifest lists, killed when stage0's
+//     process dies, with ControlFD as its only link back;
+//  2. executes the `run` entry point in its own place: same pid, so that the
+//     caller's signals, cgroup and exit status are the pod's.
+//
+// `init` and `run` start side by side; the app waits only for `init`. So two
+// Go programs start before the app, not three.
+//
+// # Entry points
+//
+// All start with the pod directory as working directory and no environment but
+// what is named here and TERM.
+//
+//	run                              replaces stage0; exits with the pod's status
+//	init                             first process of the pod
+//	enter --app=NAME -- CMD [ARG…]   replaces `rkt enter`; exits with CMD's status
+//	stop [--force]                   asks the pod to end (SIGTERM), or kills it; returns at once
+//	gc                               gives back what a pod that ended without `run` left
+//	                                 outside its directory (cgroups); may be run again
+package contract
+
+// Version of the document. A flavor refuses a document whose version it does
+// not know.
+const Version = 1
+
+// File is the name of the document in the pod directory.
+const File = "contract.json"
+
+// Descriptors that stage0 leaves open for stage1; everything else is closed on
+// exec, but stdio.
+const (
+	// LockFD holds the flock on the pod directory's lock file. As long as any
+	// process keeps it, the pod is running. Never handed to apps.
+	LockFD = 3
+	// ControlFD is one end of a SOCK_SEQPACKET pair between `init` and `run`:
+	// Events as JSON, one a packet; descriptors (a pty) travel with them.
+	ControlFD = 4
+)
+
+// Environment variables from stage0 to stage1.
+const (
+	// EnvInit is the pid of `init`, seen from the host, for `run`.
+	EnvInit = "RKT_INIT_PID"
+	// EnvTiming carries stage0's time stamps to be printed with stage1's:
+	// "name=ns,name=ns…" on CLOCK_MONOTONIC. Absent: no timing asked for.
+	EnvTiming = "RKT_TIMING"
+)
+
+// Manifest describes a flavor; it lies beside the program as NAME.json.
+type Manifest struct {
+	ContractVersion int    `json:"contractVersion"`
+	Name            string `json:"name"`
+	// Entrypoints maps run, init, enter, stop, gc … to the argument vector's
+	// first words; a relative program path is relative to the manifest.
+	Entrypoints map[string][]string `json:"entrypoints"`
+	// Namespaces in which stage0 starts `init`: pid, mount, ipc, uts, net,
+	// cgroup. "net" is left out by stage0 when the pod uses the host's.
+	Namespaces []string `json:"namespaces,omitempty"`
+	// Features the flavor can do. prepare refuses a pod that needs one that is
+	// not listed.
+	Features []Feature `json:"features"`
+}
+
+// Feature is one thing a pod may ask of a flavor.
+type Feature string
+
+// The features known to this version.
+const (
+	MultipleApps   Feature = "multiple-apps"
+	Interactive    Feature = "interactive"
+	ReadOnlyRoot   Feature = "read-only-root"
+	Volumes        Feature = "volumes"
+	Hostname       Feature = "hostname"
+	DNS            Feature = "dns"
+	NetHost        Feature = "net-host"
+	NetNone        Feature = "net-none"
+	Capabilities   Feature = "capabilities"
+	Seccomp        Feature = "seccomp"
+	NoNewPrivs     Feature = "no-new-privileges"
+	OOMScoreAdj    Feature = "oom-score-adj"
+	ProtectedPaths Feature = "protected-paths"
+	EventHandlers  Feature = "event-handlers"
+	Logs           Feature = "logs"
+	HostIPC        Feature = "host-ipc"
+)
+
+// Pod is the document.
+type Pod struct {
+	Version  int    `json:"version"`
+	UUID     string `json:"uuid"`
+	Hostname string `json:"hostname"`
+	Apps     []App  `json:"apps"`
+	// Network is "host" or "none".
+	Network string `json:"network"`
+	// HostIPC: the pod keeps the host's IPC namespace (--ipc=parent).
+	HostIPC bool `json:"hostIPC,omitempty"`
+	// Resolv and Hosts are the files' contents, put over each app's
+	// /etc/resolv.conf and /etc/hosts; nil leaves the image's own alone.
+	Resolv *string `json:"resolv,omitempty"`
+	Hosts  *string `json:"hosts,omitempty"`
+	// HostsIfMissing: Hosts is only used for images without /etc/hosts.
+	HostsIfMissing bool `json:"hostsIfMissing,omitempty"`
+	// Interactive: the (one) app is connected to the caller's terminal.
+	Interactive bool `json:"interactive,omitempty"`
+	// Insecure switches protections off, as --insecure-options asked.
+	Insecure Insecure `json:"insecure,omitzero"`
+	// StopSeconds is how long apps have between their stop signal and SIGKILL.
+	StopSeconds int `json:"stopSeconds"`
+	// OverlayOptions are appended to every overlay mount ("userxattr" …).
+	OverlayOptions []string `json:"overlayOptions,omitempty"`
+}
+
+// Insecure lists protections that the user switched off.
+type Insecure struct {
+	Capabilities bool `json:"capabilities,omitempty"`
+	Paths        bool `json:"paths,omitempty"`
+	Seccomp      bool `json:"seccomp,omitempty"`
+}
+
+// App is one app of the pod, everything resolved that can be resolved without
+// looking into its root: only user names, the program's path and mount targets
+// are left to stage1.
+type App struct {
+	Name string `json:"name"`
+	// Layers are absolute paths of read-only trees, lowest first.
+	Layers []string `json:"layers"`
+	// Upper and Work are the overlay's writable directories, absolute.
+	Upper        string `json:"upper"`
+	Work         string `json:"work"`
+	ReadOnlyRoot bool   `json:"readOnlyRoot,omitempty"`
+
+	Exec              []string `json:"exec"`
+	Environment       []string `json:"environment"` // complete: defaults and AC_APP_NAME included
+	WorkingDir        string   `json:"workingDir"`  // absolute; "/" if the image has none
+	User              string   `json:"user"`        // name, number or /path; "" is 0
+	Group             string   `json:"group"`       // the same; "" is the user's own group
+	SupplementaryGIDs []int    `json:"supplementaryGIDs,omitempty"`
+
+	Mounts []Mount `json:"mounts,omitempty"`
+
+	// Capabilities is the bounding set, by name ("CAP_CHOWN"); nil is the
+	// flavor's default set, empty is none.
+	Capabilities []string `json:"capabilities"`
+	Seccomp      Seccomp  `json:"seccomp,omitzero"`
+	NoNewPrivs   bool     `json:"noNewPrivileges,omitempty"`
+	OOMScoreAdj  *int     `json:"oomScoreAdj,omitempty"`
+
+	StopSignal string   `json:"stopSignal,omitempty"` // "SIGTERM" if empty
+	PreStart   []string `json:"preStart,omitempty"`   // run as root of the app's root, before Exec
+	PostStop   []string `json:"postStop,omitempty"`
+
+	Stdin  Stream `json:"stdin,omitempty"`
+	Stdout Stream `json:"stdout,omitempty"`
+	Stderr Stream `json:"stderr,omitempty"`
+}
+
+// Stream says where one of an app's standard streams goes.
+type Stream string
+
+// The streams. "" is Null for stdin and Inherit for the others.
+const (
+	Null    Stream = "null"
+	Inherit Stream = "inherit" // the caller's own descriptor
+	Log     Stream = "log"     // to LogFile in the pod directory, and to the caller
+)
+
+// LogFile is where an app's output goes under Stream Log, below the pod
+// directory: "log/<app>". Lines are in the CRI's format: RFC 3339 time with
+// nanoseconds, stream, F or P, text (kubernetes cri-api, "container logs").
+const LogDir = "log"
+
+// StatusDir, below the pod directory, has one file per ended app: its exit
+// status in decimal, 128+n for signal n. `run` writes it.
+const StatusDir = "status"
+
+// PIDFile, in the pod directory, holds the host's pid of the pod's first
+// process in decimal; its mtime is when the pod started. `run` writes it.
+const PIDFile = "pid"
+
+// Seccomp chooses a filter. Mode "" is the flavor's default.
+type Seccomp struct {
+	Mode  string   `json:"mode,omitempty"`  // "", "retain", "remove", "unconfined"
+	Names []string `json:"names,omitempty"` // system calls and @groups
+	Errno string   `json:"errno,omitempty"` // "EPERM" …; "" is the mode's default
+}
+
+// Mount is one mount in an app's root.
+type Mount struct {
+	Volume string `json:"volume"` // its name, for messages and status
+	// Source is an absolute host path of a directory, file or device; or "" for
+	// Keep mounts.
+	Source    string `json:"source,omitempty"`
+	Target    string `json:"target"` // resolved inside the app's root
+	ReadOnly  bool   `json:"readOnly,omitempty"`
+	Recursive bool   `json:"recursive,omitempty"`
+	// Keep: no source; the image's own content at Target stays writable though
+	// the root is read-only.
+	Keep bool `json:"keep,omitempty"`
+}
+
+// Event is a message from `init` to `run` on ControlFD.
+type Event struct {
+	// Kind is "started" (app, pid), "exited" (app, status), "tty" (a pty master
+	// travels with it), "done" (status: the pod's own), or "timing".
+	Kind   string `json:"kind"`
+	App    string `json:"app,omitempty"`
+	PID    int    `json:"pid,omitempty"`    // in the pod's pid namespace
+	Status int    `json:"status,omitempty"` // exit status, 128+n for signal n
+	Signal int    `json:"signal,omitempty"`
+	Time   int64  `json:"time,omitempty"` // nanoseconds since the epoch
+	Timing string `json:"timing,omitempty"`
+}
