@@ -153,10 +153,10 @@ type App struct {
 
 	// Capabilities is the bounding set, by name ("CAP_CHOWN"); nil is the
 	// flavor's default set, empty is none.
-	Capabilities []string `json:"capabilities"`
-	Seccomp      Seccomp  `json:"seccomp,omitzero"`
-	NoNewPrivs   bool     `json:"noNewPrivileges,omitempty"`
-	OOMScoreAdj  *int     `json:"oomScoreAdj,omitempty"`
+	Capabilities []string      `json:"capabilities"`
+	Seccomp      SeccompFilter `json:"seccomp,omitzero"`
+	NoNewPrivs   bool          `json:"noNewPrivileges,omitempty"`
+	OOMScoreAdj  *int          `json:"oomScoreAdj,omitempty"`
 
 	StopSignal string   `json:"stopSignal,omitempty"` // "SIGTERM" if empty
 	PreStart   []string `json:"preStart,omitempty"`   // run as root of the app's root, before Exec
@@ -190,8 +190,8 @@ const StatusDir = "status"
 // process in decimal; its mtime is when the pod started. `run` writes it.
 const PIDFile = "pid"
 
-// Seccomp chooses a filter. Mode "" is the flavor's default.
-type Seccomp struct {
+// SeccompFilter chooses a filter. Mode "" is the flavor's default.
+type SeccompFilter struct {
 	Mode  string   `json:"mode,omitempty"`  // "", "retain", "remove", "unconfined"
 	Names []string `json:"names,omitempty"` // system calls and @groups
 	Errno string   `json:"errno,omitempty"` // "EPERM" …; "" is the mode's default
