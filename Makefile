@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make check` is what CI runs; `make test` installs what it needs first.
+GO      ?= go
+BUILD   ?= build
+PREFIX  ?= /usr/local
+DESTDIR ?=
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+X       := github.com/rkt/rkt/internal/cli
+GOBUILD  = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X $(X).Version=$(VERSION) -X $(X).Prefix=$(PREFIX)'
+LIBEXEC  = $(BUILD)/libexec/rkt
+
+.PHONY: build demo test check unit e2e crash fuzz bench man install clean
+build:
+	$(GOBUILD) -o $(BUILD)/bin/rkt ./cmd/rkt
+	$(GOBUILD) -o $(LIBEXEC)/fetch ./cmd/fetch
+	$(GOBUILD) -o $(LIBEXEC)/stage1-native ./cmd/stage1-native
+	$(LIBEXEC)/stage1-native manifest > $(LIBEXEC)/stage1-native.json.new
+	mv $(LIBEXEC)/stage1-native.json.new $(LIBEXEC)/stage1-native.json
+
+# Builds an image from a static Go program and runs it as a pod, in a data
+# directory of its own that is removed at the end.
+demo: build
+	$(GO) run ./tools/demo -rkt $(BUILD)/bin/rkt
+
+# Everything this machine can run, after installing the Debian packages that
+# the tests need; ends with what was skipped and why.
+test:
+	$(GO) run ./tools/check -install
+
+check:
+	$(GO) run ./tools/check
+
+unit e2e crash fuzz:
+	$(GO) run ./tools/check -only $@
+
+bench: build
+	$(GO) run ./bench -rkt $(BUILD)/bin/rkt -out docs/benchmarks
+
+man:
+	$(GO) run ./tools/man $(BUILD)/man
+
+install: build man
+	install -D -m 755 $(BUILD)/bin/rkt $(DESTDIR)$(PREFIX)/bin/rkt
+	install -d $(DESTDIR)$(PREFIX)/libexec/rkt $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $(LIBEXEC)/fetch $(LIBEXEC)/stage1-native $(DESTDIR)$(PREFIX)/libexec/rkt
+	install -m 644 $(LIBEXEC)/stage1-native.json $(DESTDIR)$(PREFIX)/libexec/rkt
+	install -m 644 $(BUILD)/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+
+clean:
+	rm -rf $(BUILD)
