@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package internal_test keeps the laws of the house: who may import whom, and
+// what each program may link. The tables are policy, and ARCHITECTURE.md and
+// docs/decisions/ are where policy is argued: do not change a table to mend a
+// build.
+package internal_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+const module = "github.com/rkt/rkt/"
+
+// imports says, for each package under internal/, which others under
+// internal/ it may import. "x/..." is x and all below it; the first row that
+// fits a package is its law. Every package may import the words in floorless.
+var imports = []struct{ pkg, may, why string }{
+	{"failpoint", "", "crash tests reach into every package, so it reaches into none"},
+	{"hint", "", "an error anywhere may carry a remedy"},
+	{"linux/...", "linux/...", "mechanism: a kernel word knows no image and no pod"},
+	{"config", "", "three directories of files; what they mean is the reader's"},
+
+	{"image", "", "the noun of the first room does no I/O"},
+	{"image/ref", "image", "pure: parsing a name looks nothing up"},
+	{"image/aci", "image image/ref", "pure: appc's types and their conversion"},
+	{"image/ociconfig", "image image/ref", "pure: OCI's types and their conversion"},
+	{"image/fetch/wire", "image", "two programs share it, one of them parses what strangers wrote: types only"},
+	{"image/store", "image image/ref linux/... ", "files and locks; knows no network and no pod"},
+	{"image/fetch", "image image/ref image/aci image/ociconfig image/store image/tree image/fetch/wire config linux/...",
+		"rkt's side of a fetch: proves digests, so it may not lean on the parsers of the other side"},
+	{"image/source/...", "image image/ref image/aci image/ociconfig image/unpack image/fetch/wire image/source/... linux/...",
+		"the helper's side: sees the network, never the store"},
+	{"image/unpack/...", "image image/fetch/wire image/unpack/... linux/...", "extracts under an untrusted root; must not know where"},
+	{"image/tree", "image image/store linux/...", "which trees make a root; removal"},
+
+	{"pod", "image image/ref image/aci", "the noun of the second room does no I/O"},
+	{"pod/kube", "image image/ref image/aci pod", "YAML in, PodManifest out; linked by the helper only"},
+	{"pod/lifecycle", "image pod linux/...", "directory = phase; knows nothing of what starts or fetches"},
+	{"pod/prepare", "image image/ref image/aci image/store image/tree pod pod/lifecycle stage1/contract config linux/...",
+		"where the rooms meet; flavors are data to it, not imports"},
+	{"pod/launch", "image pod pod/lifecycle stage1/contract linux/...", "the last code of stage0; reads no image"},
+	{"pod/gc", "image image/store image/tree pod pod/lifecycle pod/launch stage1/contract linux/...",
+		"gives back; may ask a flavor through launch, never by import"},
+
+	{"stage1/contract", "", "what both sides share: types and their decoding"},
+	{"stage1/appinit/...", "stage1/contract stage1/appinit/... linux/...", "the last metres; paid at every start"},
+	{"stage1/native/...", "stage1/contract stage1/appinit/... stage1/native/... linux/...", "a flavor sees the contract, appinit and the floor"},
+
+	{"ui", "", "the only package that knows a terminal, and knows nothing else"},
+	{"cli", "image/... pod/... stage1/contract config ui linux/...",
+		"a door opens every room, but never the helper's side nor a flavor (see programs)"},
+}
+
+// floorless may be imported by every package, and import none.
+var floorless = []string{"failpoint", "hint"}
+
+// programs says what each program may link: which modules beside std, and
+// which packages never, whoever would bring them in.
+var programs = []struct {
+	name    string
+	modules string
+	never   string
+	why     string
+}{
+	{
+		name:    "cmd/rkt",
+		modules: "golang.org/x/sys github.com/spf13/cobra github.com/spf13/pflag",
+		never: "net/http crypto/tls crypto/x509 encoding/xml testing " +
+			module + "internal/image/source/... " + module + "internal/image/unpack/... " +
+			module + "internal/pod/kube " + module + "internal/stage1/native/... " + module + "internal/stage1/appinit/...",
+		why: "on every container's path: starts in about 2 ms, and talks to no stranger",
+	},
+	{
+		name:    "cmd/stage1-native",
+		modules: "golang.org/x/sys",
+		never: "net net/http crypto/tls encoding/xml regexp text/template html/template testing " +
+			module + "internal/image/... " + module + "internal/pod/... " + module + "internal/cli " + module + "internal/ui",
+		why: "paid at every start, as the pod's first process",
+	},
+	{
+		name: "cmd/fetch",
+		modules: "golang.org/x/sys github.com/google/go-containerregistry github.com/klauspost/compress github.com/ulikunitz/xz " +
+			"github.com/vbauerster/mpb/v8 go.yaml.in/yaml/v3 " +
+			// What mpb brings along to draw its bars.
+			"github.com/vbauerster/cupwriter github.com/VividCortex/ewma github.com/acarl005/stripansi github.com/mattn/go-runewidth github.com/clipperhouse/uax29/v2",
+		never: "testing " + module + "internal/image/store " + module + "internal/image/fetch " +
+			module + "internal/pod/lifecycle " + module + "internal/pod/launch " + module + "internal/cli",
+		why: "parses what strangers wrote, without privilege: it may not even know the store's format",
+	},
+}
+
+type listed struct {
+	ImportPath                         string
+	Standard                           bool
+	Imports, TestImports, XTestImports []string
+	Module                             *struct{ Path string }
+}
+
+// list is `go list -deps -test` over the whole module.
+var list = sync.OnceValues(func() (map[string]listed, error) {
+	cmd := exec.Command("go", "list", "-e", "-deps", "-test", "-tags", "e2e,failpoint",
+		"-json=ImportPath,Standard,Imports,TestImports,XTestImports,Module", "./...")
+	cmd.Dir = ".."
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]listed{}
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listed
+		if err := d.Decode(&p); err == io.EOF {
+			return all, nil
+		} else if err != nil {
+			return nil, err
+		}
+		all[p.ImportPath] = p
+	}
+})
+
+func packages(t *testing.T) map[string]listed {
+	t.Helper()
+	all, err := list()
+	if err != nil {
+		t.Fatalf("cannot list packages: %v", err)
+	}
+	return all
+}
+
+// fits reports whether pkg is one of the patterns in list.
+func fits(pkg, list string) bool {
+	return slices.ContainsFunc(strings.Fields(list), func(p string) bool {
+		base, tree := strings.CutSuffix(p, "/...")
+		return pkg == base || tree && strings.HasPrefix(pkg, base+"/")
+	})
+}
+
+func TestImports(t *testing.T) {
+	for path, p := range packages(t) {
+		pkg, ours := strings.CutPrefix(path, module+"internal/")
+		if !ours || strings.ContainsAny(path, " ") || strings.HasSuffix(path, ".test") {
+			continue
+		}
+		i := slices.IndexFunc(imports, func(r struct{ pkg, may, why string }) bool { return fits(pkg, r.pkg) })
+		if i < 0 {
+			t.Errorf("internal/%s has no law: give it a row in deps_test.go and in ARCHITECTURE.md", pkg)
+			continue
+		}
+		for _, dep := range p.Imports {
+			dep, ours := strings.CutPrefix(dep, module)
+			if !ours {
+				continue
+			}
+			in, internal := strings.CutPrefix(dep, "internal/")
+			if !internal || !fits(in, imports[i].may) && !slices.Contains(floorless, in) {
+				t.Errorf("internal/%s imports %s, but may only import %q: %s", pkg, dep, imports[i].may, imports[i].why)
+			}
+		}
+	}
+}
+
+func TestPrograms(t *testing.T) {
+	all := packages(t)
+	for _, prog := range programs {
+		seen := map[string]string{} // package → who brought it in
+		var walk func(path, from string)
+		walk = func(path, from string) {
+			if _, ok := seen[path]; ok {
+				return
+			}
+			seen[path] = from
+			for _, dep := range all[path].Imports {
+				walk(dep, path)
+			}
+		}
+		if _, ok := all[module+prog.name]; !ok {
+			t.Errorf("%s does not exist", prog.name)
+			continue
+		}
+		walk(module+prog.name, "")
+		for path := range seen {
+			p := all[path]
+			if fits(path, prog.never) {
+				t.Errorf("%s links %s (through %s), but never may: %s", prog.name, path, chain(seen, path), prog.why)
+			}
+			if !p.Standard && p.Module != nil && p.Module.Path+"/" != module && !fits(p.Module.Path, prog.modules) {
+				t.Errorf("%s links module %s (through %s), but may only link %q: %s",
+					prog.name, p.Module.Path, chain(seen, path), prog.modules, prog.why)
+			}
+		}
+	}
+}
+
+// chain is how path came to be linked, shortest first.
+func chain(from map[string]string, path string) string {
+	var via []string
+	for p := from[path]; p != ""; p = from[p] {
+		via = append(via, strings.TrimPrefix(p, module))
+	}
+	return strings.Join(via, " < ")
+}
