@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cgroup makes and removes cgroups in the version 2 hierarchy, which
+// is at /sys/fs/cgroup on a unified host and at /sys/fs/cgroup/unified on a
+// hybrid one (Linux, Documentation/admin-guide/cgroup-v2.rst). Nothing here
+// sets a limit or moves a controller.
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNone says that this process sees no version 2 hierarchy, or none that
+// reaches its own cgroup.
+var ErrNone = errors.New("no cgroup version 2 hierarchy")
+
+// Own returns the absolute directory of the caller's cgroup.
+func Own() (string, error) {
+	root, err := mountPoint()
+	if err != nil {
+		return "", err
+	}
+	data, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return "", fmt.Errorf("cannot read own cgroup: %w", err)
+	}
+	for line := range strings.Lines(string(data)) {
+		path, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::")
+		if !ok {
+			continue
+		}
+		if !strings.HasPrefix(path, "/") || strings.Contains(path, "/..") {
+			return "", ErrNone // outside of this cgroup namespace
+		}
+		return strings.TrimSuffix(root+path, "/"), nil
+	}
+	return "", ErrNone
+}
+
+func mountPoint() (string, error) {
+	for _, dir := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		var st unix.Statfs_t
+		if unix.Statfs(dir, &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC {
+			return dir, nil
+		}
+	}
+	return "", ErrNone
+}
+
+// Create makes the cgroup dir, whose parent must be there; one that is there
+// already is fine.
+func Create(dir string) error {
+	if err := unix.Mkdir(dir, 0o755); err != nil && err != unix.EEXIST {
+		return fmt.Errorf("cannot create cgroup %s: %w", dir, err)
+	}
+	return nil
+}
+
+// Open returns a descriptor of the cgroup for clone3's CLONE_INTO_CGROUP.
+func Open(dir string) (int, error) {
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("cannot open cgroup %s: %w", dir, err)
+	}
+	return fd, nil
+}
+
+// Remove kills what is left in the cgroup and in those below it, and removes
+// them. One that is gone already is fine. It waits up to five seconds for
+// processes to leave.
+func Remove(dir string) error {
+	err := removeEmpty(dir)
+	if err == nil {
+		return nil
+	}
+	if kerr := os.WriteFile(dir+"/cgroup.kill", []byte("1"), 0); kerr != nil && !errors.Is(kerr, fs.ErrNotExist) {
+		return fmt.Errorf("cannot kill cgroup %s: %w", dir, kerr)
+	}
+	for wait := time.Millisecond; wait < 3*time.Second; wait *= 2 {
+		if err = removeEmpty(dir); err == nil {
+			return nil
+		}
+		time.Sleep(wait)
+	}
+	return fmt.Errorf("cannot remove cgroup %s: %w", dir, err)
+}
+
+// removeEmpty removes dir and the cgroups below it, deepest first.
+func removeEmpty(dir string) error {
+	if err := unix.Rmdir(dir); err == nil || err == unix.ENOENT {
+		return nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := removeEmpty(dir + "/" + e.Name()); err != nil {
+				return err
+			}
+		}
+	}
+	return unix.Rmdir(dir)
+}

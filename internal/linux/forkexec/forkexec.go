@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package forkexec starts a program after a list of system calls made in the
+// child, in the order given. The syscall package's own fork offers a fixed
+// list that has no place for a seccomp filter, a bounding set or pivot_root;
+// here the caller writes the list in ordinary Go before the fork, and the
+// child does nothing but walk it, so no Go code that could allocate or block
+// runs between fork and exec.
+package forkexec
+
+import (
+	"fmt"
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Child is a program to be started and what is done before it runs. Its
+// zero value is ready to use; it must not be copied after the first call is
+// added and serves one Start only.
+type Child struct {
+	// CloneFlags are namespaces for the child (CLONE_NEWNS …).
+	CloneFlags uint64
+	// CgroupFD, if above 0, is a cgroup v2 directory the child is born in.
+	CgroupFD int
+
+	calls []call
+	keep  []any // what the calls point into, held until the child is gone
+}
+
+type call struct {
+	what   string
+	nr     uintptr
+	args   [5]uintptr
+	ignore syscall.Errno // this errno is no failure
+}
+
+// Error is a system call that did not work in the child.
+type Error struct {
+	What  string // what the call was to do
+	Errno syscall.Errno
+}
+
+func (e *Error) Error() string { return e.What + ": " + e.Errno.Error() }
+
+// Unwrap gives the errno.
+func (e *Error) Unwrap() error { return e.Errno }
+
+// Call appends a system call; what names it in errors. Pointers among the
+// arguments must be kept alive by Keep.
+func (c *Child) Call(what string, nr uintptr, args ...uintptr) {
+	k := call{what: what, nr: nr}
+	copy(k.args[:], args)
+	c.calls = append(c.calls, k)
+}
+
+// CallIgnoring is Call where errno counts as success.
+func (c *Child) CallIgnoring(errno syscall.Errno, what string, nr uintptr, args ...uintptr) {
+	c.Call(what, nr, args...)
+	c.calls[len(c.calls)-1].ignore = errno
+}
+
+// Keep holds v until Start returns.
+func (c *Child) Keep(v any) { c.keep = append(c.keep, v) }
+
+// String returns the address of a NUL-terminated copy of s that lives until
+// Start returns. A NUL inside s is an error.
+func (c *Child) String(s string) (uintptr, error) {
+	p, err := unix.BytePtrFromString(s)
+	if err != nil {
+		return 0, fmt.Errorf("cannot pass %q to the kernel: it has a NUL byte", s)
+	}
+	c.Keep(p)
+	return uintptr(unsafe.Pointer(p)), nil
+}
+
+// Strings is String for an argument vector.
+func (c *Child) Strings(v []string) (uintptr, error) {
+	ptrs, err := syscall.SlicePtrFromStrings(v)
+	if err != nil {
+		return 0, fmt.Errorf("cannot pass an argument or variable to the kernel: it has a NUL byte")
+	}
+	c.Keep(ptrs)
+	return uintptr(unsafe.Pointer(&ptrs[0])), nil
+}
+
+// Exec appends the last call: execve of path, as the child sees it then.
+func (c *Child) Exec(path string, argv, env []string) error {
+	p, err := c.String(path)
+	if err != nil {
+		return err
+	}
+	a, err := c.Strings(argv)
+	if err != nil {
+		return err
+	}
+	e, err := c.Strings(env)
+	if err != nil {
+		return err
+	}
+	c.Call("execute "+path, unix.SYS_EXECVE, p, a, e)
+	return nil
+}
+
+// verdict is what the child leaves in the page it shares with its parent.
+type verdict struct {
+	failed int64 // 1 + index of the call, 0 while none failed
+	errno  int64
+}
+
+// cloneArgs is clone3's first argument (clone(2), CLONE_ARGS_SIZE_VER2).
+type cloneArgs struct {
+	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
+}
+
+// Start forks. It returns when the child runs its program, or an *Error for
+// the call that failed (the child is reaped then). The caller's thread should be locked if the
+// calls or flags build on what that thread alone has. Signals are blocked in
+// the child until exec and its handlers are the default ones.
+func (c *Child) Start() (pid int, err error) {
+	page, err := unix.Mmap(-1, 0, unix.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return 0, fmt.Errorf("cannot share a page with the child: %w", err)
+	}
+	defer func() { _ = unix.Munmap(page) }()
+	v := (*verdict)(unsafe.Pointer(&page[0]))
+	// CLONE_VFORK without CLONE_VM: the parent sleeps until exec, yet the child
+	// has its own memory, so nothing it does can hurt the parent.
+	args := &cloneArgs{flags: c.CloneFlags | unix.CLONE_VFORK, exitSignal: uint64(unix.SIGCHLD)}
+	if c.CgroupFD > 0 {
+		args.flags |= unix.CLONE_INTO_CGROUP
+		args.cgroup = uint64(c.CgroupFD)
+	}
+	syscall.ForkLock.Lock()
+	pid, errno := fork(args, c.calls, v)
+	syscall.ForkLock.Unlock()
+	runtime.KeepAlive(c)
+	if errno != 0 {
+		return 0, &Error{"fork", errno}
+	}
+	if v.failed != 0 {
+		for {
+			_, err := unix.Wait4(pid, nil, 0, nil)
+			if err != unix.EINTR {
+				break
+			}
+		}
+		return 0, &Error{c.calls[v.failed-1].what, syscall.Errno(v.errno)}
+	}
+	return pid, nil
+}
+
+// fork must not grow the stack or allocate after the clone: in the child only
+// this thread exists.
+//
+//go:noinline
+//go:norace
+//go:nocheckptr
+func fork(args *cloneArgs, calls []call, v *verdict) (pid int, errno syscall.Errno) {
+	beforeFork()
+	r, _, e := syscall.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), 0)
+	if e != 0 || r != 0 {
+		afterFork()
+		return int(r), e
+	}
+	afterForkInChild()
+	for i := range calls {
+		k := &calls[i]
+		_, _, e = syscall.RawSyscall6(k.nr, k.args[0], k.args[1], k.args[2], k.args[3], k.args[4], 0)
+		if e != 0 && e != k.ignore {
+			v.errno = int64(e)
+			v.failed = int64(i) + 1
+			break
+		}
+	}
+	for {
+		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 254, 0, 0)
+	}
+}
+
+//go:linkname beforeFork syscall.runtime_BeforeFork
+func beforeFork()
+
+//go:linkname afterFork syscall.runtime_AfterFork
+func afterFork()
+
+//go:linkname afterForkInChild syscall.runtime_AfterForkInChild
+func afterForkInChild()
