@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package rkt builds rkt once, as it is installed, and runs it as a user
+// would, for the end-to-end tests and the benchmarks.
+package rkt
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// An Install is a directory with bin/rkt and libexec/rkt/*.
+type Install struct {
+	Dir string
+}
+
+// Bin is the path of a program in bin/.
+func (i Install) Bin(name string) string { return filepath.Join(i.Dir, "bin", name) }
+
+// Build compiles every program into dir, with the same flags as the Makefile.
+// The build tag failpoint, for one, goes into tags.
+func Build(dir, tags string) (Install, error) {
+	root, err := moduleRoot()
+	if err != nil {
+		return Install{}, err
+	}
+	libexec := filepath.Join(dir, "libexec", "rkt")
+	for program, out := range map[string]string{
+		"rkt":           filepath.Join(dir, "bin", "rkt"),
+		"fetch":         filepath.Join(libexec, "fetch"),
+		"stage1-native": filepath.Join(libexec, "stage1-native"),
+	} {
+		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-tags", tags, "-o", out, "./cmd/"+program)
+		cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+		if text, err := cmd.CombinedOutput(); err != nil {
+			return Install{}, fmt.Errorf("cannot build %s: %w\n%s", program, err, text)
+		}
+	}
+	manifest, err := exec.Command(filepath.Join(libexec, "stage1-native"), "manifest").Output()
+	if err != nil {
+		return Install{}, fmt.Errorf("cannot make the flavor's manifest: %w", err)
+	}
+	return Install{dir}, os.WriteFile(filepath.Join(libexec, "stage1-native.json"), manifest, 0o644)
+}
+
+// moduleRoot is the directory of go.mod, above the working directory.
+func moduleRoot() (string, error) {
+	out, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", err
+	}
+	mod := strings.TrimSpace(string(out))
+	if mod == "" || mod == os.DevNull {
+		return "", errors.New("cannot build rkt: not inside its source tree")
+	}
+	return filepath.Dir(mod), nil
+}
