@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pod
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/rkt/rkt/internal/image"
+)
+
+// The isolators rkt knows how to enforce (appc 0.8.11, "Isolators"). Every
+// other one is refused by name when a pod is prepared.
+const (
+	IsolatorCapsRetain    = "os/linux/capabilities-retain-set"
+	IsolatorCapsRemove    = "os/linux/capabilities-remove-set"
+	IsolatorNoNewPrivs    = "os/linux/no-new-privileges"
+	IsolatorSeccompRetain = "os/linux/seccomp-retain-set"
+	IsolatorSeccompRemove = "os/linux/seccomp-remove-set"
+	IsolatorOOMScoreAdj   = "os/linux/oom-score-adj"
+)
+
+// DefaultCapabilities are what an app may have if nobody says otherwise (rkt's
+// documentation, "Capabilities Isolators Guide").
+func DefaultCapabilities() []string {
+	return []string{
+		"CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID",
+		"CAP_KILL", "CAP_MKNOD", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP",
+		"CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
+	}
+}
+
+// ValidCapability reports whether s is one of capabilities(7).
+func ValidCapability(s string) bool {
+	const all = " CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP" +
+		" LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER" +
+		" SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE" +
+		" SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP" +
+		" MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF" +
+		" CHECKPOINT_RESTORE "
+	name, ok := strings.CutPrefix(s, "CAP_")
+	return ok && name != "" && !strings.Contains(name, " ") && strings.Contains(all, " "+name+" ")
+}
+
+// Seccomp is a system call filter as isolators and --seccomp say it.
+type Seccomp struct {
+	Retain bool     // the names are all that is allowed; else all that is not
+	Names  []string // system calls and @groups
+	Errno  string   // "EPERM" …; "" is the default action
+}
+
+// ParseSeccomp reads the value of --seccomp:
+// mode=retain|remove[,errno=EXXX],NAME|@GROUP[,…].
+func ParseSeccomp(s string) (*Seccomp, error) {
+	f := new(Seccomp)
+	mode := ""
+	for i, field := range strings.Split(s, ",") {
+		key, value, ok := strings.Cut(field, "=")
+		switch {
+		case ok && key == "mode" && i == 0 && (value == "retain" || value == "remove"):
+			mode, f.Retain = value, value == "retain"
+		case ok && key == "errno" && f.Errno == "":
+			f.Errno = value
+		case !ok && field != "":
+			f.Names = append(f.Names, field)
+		default:
+			return nil, fmt.Errorf("cannot parse seccomp filter %q: unexpected %q", s, field)
+		}
+	}
+	if mode == "" {
+		return nil, fmt.Errorf("cannot parse seccomp filter %q: want mode=retain or mode=remove first", s)
+	}
+	if err := f.validate(); err != nil {
+		return nil, fmt.Errorf("cannot parse seccomp filter %q: %w", s, err)
+	}
+	return f, nil
+}
+
+func (f *Seccomp) validate() error {
+	if len(f.Names) == 0 {
+		return errors.New("no system call is named")
+	}
+	for _, n := range f.Names {
+		if !validSyscallName(n) {
+			return fmt.Errorf("%q is not the name of a system call or @group", n)
+		}
+	}
+	if f.Errno != "" && !validErrno(f.Errno) {
+		return fmt.Errorf("errno %q is not of the form EXXX", f.Errno)
+	}
+	return nil
+}
+
+func validSyscallName(s string) bool {
+	allowed := "abcdefghijklmnopqrstuvwxyz0123456789_"
+	name, group := strings.CutPrefix(s, "@")
+	if group {
+		allowed += ".-/"
+	}
+	return name != "" && strings.Trim(name, allowed) == ""
+}
+
+func validErrno(s string) bool {
+	return len(s) > 1 && s[0] == 'E' && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == ""
+}
+
+// Isolator is the filter as an appc isolator.
+func (f *Seccomp) Isolator() image.Isolator {
+	name := IsolatorSeccompRemove
+	if f.Retain {
+		name = IsolatorSeccompRetain
+	}
+	return image.Isolator{Name: name, Value: mustJSON(seccompValue{f.Names, f.Errno})}
+}
+
+// CapsIsolator is a retain set or remove set of capabilities.
+func CapsIsolator(name string, caps []string) image.Isolator {
+	return image.Isolator{Name: name, Value: mustJSON(capsValue{nonNil(caps)})}
+}
+
+// NoNewPrivsIsolator is os/linux/no-new-privileges.
+func NoNewPrivsIsolator(on bool) image.Isolator {
+	return image.Isolator{Name: IsolatorNoNewPrivs, Value: mustJSON(on)}
+}
+
+// OOMScoreAdjIsolator is os/linux/oom-score-adj.
+func OOMScoreAdjIsolator(n int) image.Isolator {
+	return image.Isolator{Name: IsolatorOOMScoreAdj, Value: mustJSON(n)}
+}
+
+type seccompValue struct {
+	Set   []string `json:"set"`
+	Errno string   `json:"errno,omitempty"`
+}
+
+type capsValue struct {
+	Set []string `json:"set"`
+}
+
+// mustJSON encodes values that always can be.
+func mustJSON(v any) image.Raw {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+func nonNil(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}
+
+// Isolation is what an app's isolators come to.
+type Isolation struct {
+	// Capabilities is the bounding set, sorted; nil if nothing was said.
+	Capabilities []string
+	Seccomp      *Seccomp // nil if nothing was said
+	NoNewPrivs   *bool
+	OOMScoreAdj  *int
+}
+
+// UnknownIsolatorError says that an isolator cannot be enforced.
+type UnknownIsolatorError struct{ Name string }
+
+func (e *UnknownIsolatorError) Error() string {
+	return fmt.Sprintf("isolator %q cannot be enforced by this version of rkt", e.Name)
+}
+
+// Hint says how to run the app all the same.
+func (e *UnknownIsolatorError) Hint() string {
+	return "to run without it, use --pod-manifest with an `app` section that leaves the isolator out"
+}
+
+// Isolate reads isolators. One that rkt does not enforce is an
+// *UnknownIsolatorError: an app that asks for a limit is not run without it.
+func Isolate(list []image.Isolator) (*Isolation, error) {
+	is := new(Isolation)
+	seen := map[string]bool{}
+	for _, i := range list {
+		if seen[i.Name] {
+			return nil, fmt.Errorf("isolator %q is given twice", i.Name)
+		}
+		seen[i.Name] = true
+		err := is.add(i)
+		if u := (*UnknownIsolatorError)(nil); errors.As(err, &u) {
+			return nil, u
+		}
+		if err != nil {
+			return nil, fmt.Errorf("isolator %q: %w", i.Name, err)
+		}
+	}
+	if seen[IsolatorCapsRetain] && seen[IsolatorCapsRemove] {
+		return nil, errors.New("capabilities cannot be both retained and removed")
+	}
+	if seen[IsolatorSeccompRetain] && seen[IsolatorSeccompRemove] {
+		return nil, errors.New("system calls cannot be both retained and removed")
+	}
+	return is, nil
+}
+
+func (is *Isolation) add(i image.Isolator) error {
+	switch i.Name {
+	case IsolatorCapsRetain, IsolatorCapsRemove:
+		var v capsValue
+		if err := strict(i.Value, &v); err != nil {
+			return err
+		}
+		for _, c := range v.Set {
+			if !ValidCapability(c) {
+				return fmt.Errorf("%q is not a capability", c)
+			}
+		}
+		set := v.Set
+		if i.Name == IsolatorCapsRemove {
+			if len(v.Set) == 0 {
+				return errors.New("the set is empty")
+			}
+			set = slices.DeleteFunc(DefaultCapabilities(), func(c string) bool { return slices.Contains(v.Set, c) })
+		}
+		set = nonNil(slices.Clone(set))
+		slices.Sort(set)
+		is.Capabilities = slices.Compact(set)
+	case IsolatorSeccompRetain, IsolatorSeccompRemove:
+		var v seccompValue
+		if err := strict(i.Value, &v); err != nil {
+			return err
+		}
+		is.Seccomp = &Seccomp{i.Name == IsolatorSeccompRetain, v.Set, v.Errno}
+		return is.Seccomp.validate()
+	case IsolatorNoNewPrivs:
+		return strict(i.Value, &is.NoNewPrivs)
+	case IsolatorOOMScoreAdj:
+		n, err := number(i.Value)
+		if err != nil {
+			return err
+		}
+		if n < -1000 || n > 1000 {
+			return fmt.Errorf("%d is not from -1000 to 1000", n)
+		}
+		is.OOMScoreAdj = &n
+	default:
+		return &UnknownIsolatorError{i.Name}
+	}
+	return nil
+}
+
+// number takes 5 and "5": appc's tools write either.
+func number(v image.Raw) (int, error) {
+	s := string(bytes.TrimSpace(v))
+	if len(s) >= 2 && s[0] == '"' && s[len(s)-1] == '"' {
+		s = s[1 : len(s)-1]
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return 0, fmt.Errorf("%s is not a whole number", v)
+	}
+	return n, nil
+}
+
+func strict(v image.Raw, to any) error {
+	if len(v) == 0 || string(v) == "null" {
+		return errors.New("its value is missing")
+	}
+	d := json.NewDecoder(bytes.NewReader(v))
+	d.DisallowUnknownFields()
+	if err := d.Decode(to); err != nil {
+		return fmt.Errorf("its value is not as specified: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lifecycle
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/pod"
+	"github.com/rkt/rkt/internal/stage1/contract"
+)
+
+// maxRecord bounds what is read of one file in a pod directory.
+const maxRecord = 16 << 20
+
+// read returns a file of the pod directory wherever the pod is now.
+func (p *Pod) read(name string) (b []byte, mtime time.Time, err error) {
+	var f *os.File
+	err = p.retry(func() (err error) {
+		f, err = os.OpenFile(filepath.Join(p.path(), name), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+		return err
+	})
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	b, err = io.ReadAll(io.LimitReader(f, maxRecord))
+	return b, st.ModTime(), err
+}
+
+// mtime is a file's, the zero time if there is no such file.
+func (p *Pod) mtime(name string) (time.Time, error) {
+	var st fs.FileInfo
+	err := p.retry(func() (err error) {
+		st, err = os.Lstat(filepath.Join(p.path(), name))
+		return err
+	})
+	switch {
+	case err == nil:
+		return st.ModTime(), nil
+	case errors.Is(err, ErrNotFound) || !errors.Is(err, fs.ErrNotExist):
+		return time.Time{}, err
+	}
+	return time.Time{}, nil
+}
+
+// Manifest is the pod manifest. Until the pod is prepared there may be none:
+// fs.ErrNotExist.
+func (p *Pod) Manifest() (*pod.Manifest, error) {
+	b, err := p.ManifestBytes()
+	if err != nil {
+		return nil, err
+	}
+	return pod.DecodeManifest(b)
+}
+
+// ManifestBytes is the pod manifest as it was written.
+func (p *Pod) ManifestBytes() ([]byte, error) {
+	b, _, err := p.read(ManifestFile)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read manifest of pod %s: %w", p.id, err)
+	}
+	return b, nil
+}
+
+// Contract is the document for stage1.
+func (p *Pod) Contract() (*contract.Pod, error) {
+	b, _, err := p.read(contract.File)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read contract of pod %s: %w", p.id, err)
+	}
+	c := new(contract.Pod)
+	if err := json.Unmarshal(b, c); err != nil {
+		return nil, fmt.Errorf("cannot parse contract of pod %s: %w", p.id, err)
+	}
+	if c.Version != contract.Version {
+		return nil, fmt.Errorf("cannot use contract of pod %s: version %d, this rkt knows %d", p.id, c.Version, contract.Version)
+	}
+	return c, nil
+}
+
+// Stage1 is the path of the manifest of the flavor the pod was prepared for.
+func (p *Pod) Stage1() (string, error) {
+	b, _, err := p.read(Stage1File)
+	if err != nil {
+		return "", fmt.Errorf("cannot read flavor of pod %s: %w", p.id, err)
+	}
+	s := strings.TrimSuffix(string(b), "\n")
+	if !filepath.IsAbs(s) {
+		return "", fmt.Errorf("cannot use flavor of pod %s: %q is not an absolute path", p.id, s)
+	}
+	return s, nil
+}
+
+// PID is the host's pid of the pod's first process, of a pod that runs or ran.
+// Before that it is fs.ErrNotExist.
+func (p *Pod) PID() (int, error) {
+	b, _, err := p.read(contract.PIDFile)
+	if err != nil {
+		return 0, fmt.Errorf("cannot read pid of pod %s: %w", p.id, err)
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || n <= 0 {
+		return 0, fmt.Errorf("cannot read pid of pod %s: %q is no pid", p.id, b)
+	}
+	return n, nil
+}
+
+// Created is when the pod was created; the zero time if that was never
+// finished.
+func (p *Pod) Created() (time.Time, error) { return p.mtime(CreatedFile) }
+
+// Started is when the pod started; the zero time if it did not.
+func (p *Pod) Started() (time.Time, error) { return p.mtime(contract.PIDFile) }
+
+// Finished is when the last app ended, or for a pod that was killed, when it
+// was marked by gc; the zero time if neither is known.
+func (p *Pod) Finished() (time.Time, error) {
+	var last time.Time
+	names, err := p.statusNames()
+	if err != nil {
+		return last, err
+	}
+	for _, n := range names {
+		t, err := p.mtime(filepath.Join(contract.StatusDir, n))
+		if err != nil {
+			return last, err
+		}
+		if t.After(last) {
+			last = t
+		}
+	}
+	if last.IsZero() && p.phase == ExitedGarbage {
+		var st unix.Stat_t
+		if err := unix.Lstat(p.path(), &st); err == nil {
+			last = time.Unix(st.Ctim.Unix())
+		}
+	}
+	return last, nil
+}
+
+func (p *Pod) statusNames() (names []string, err error) {
+	var d *os.File
+	err = p.retry(func() (err error) {
+		d, err = os.Open(filepath.Join(p.path(), contract.StatusDir))
+		return err
+	})
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrNotFound) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("cannot read status of pod %s: %w", p.id, err)
+	}
+	defer d.Close()
+	all, err := d.Readdirnames(-1)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read status of pod %s: %w", p.id, err)
+	}
+	for _, n := range all {
+		if pod.ValidName(n) { // not what a killed writer left
+			names = append(names, n)
+		}
+	}
+	return names, nil
+}
+
+// AppFinished is when app ended; the zero time if it did not.
+func (p *Pod) AppFinished(app string) (time.Time, error) {
+	if !pod.ValidName(app) {
+		return time.Time{}, fmt.Errorf("cannot read status of app %q: no such app", app)
+	}
+	return p.mtime(filepath.Join(contract.StatusDir, app))
+}
+
+// ExitStatuses are those of the apps that ended, by name; 128+n is signal n. A
+// file that a crash of the machine left empty is as if it were not there.
+func (p *Pod) ExitStatuses() (map[string]int, error) {
+	names, err := p.statusNames()
+	if err != nil {
+		return nil, err
+	}
+	m := make(map[string]int, len(names))
+	for _, n := range names {
+		b, _, err := p.read(filepath.Join(contract.StatusDir, n))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot read status of app %q: %w", n, err)
+		}
+		text := strings.TrimSpace(string(b))
+		if text == "" {
+			continue
+		}
+		code, err := strconv.Atoi(text)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read status of app %q: %q is no exit status", n, text)
+		}
+		m[n] = code
+	}
+	return m, nil
+}
