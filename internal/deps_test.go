@@ -43,7 +43,7 @@ var imports = []struct{ pkg, may, why string }{
 
 	{"pod", "image image/ref image/aci", "the noun of the second room does no I/O"},
 	{"pod/kube", "image image/ref image/aci pod", "YAML in, PodManifest out; linked by the helper only"},
-	{"pod/lifecycle", "image pod linux/...", "directory = phase; knows nothing of what starts or fetches"},
+	{"pod/lifecycle", "image pod stage1/contract linux/...", "directory = phase; reads the document, knows nothing of what starts or fetches"},
 	{"pod/prepare", "image image/ref image/aci image/store image/tree pod pod/lifecycle stage1/contract config linux/...",
 		"where the rooms meet; flavors are data to it, not imports"},
 	{"pod/launch", "image pod pod/lifecycle stage1/contract linux/...", "the last code of stage0; reads no image"},

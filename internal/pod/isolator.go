@@ -97,13 +97,23 @@ func (f *Seccomp) validate() error {
 }
 
 func validSyscallName(s string) bool {
-	allowed := "abcdefghijklmnopqrstuvwxyz0123456789_"
-	name, group := strings.CutPrefix(s, "@")
-	if group {
-		allowed += ".-/"
+	switch s {
+	case SeccompAll, SeccompEmpty,
+		"@docker/default-blacklist", "@docker/default-whitelist",
+		"@rkt/default-blacklist", "@rkt/default-whitelist",
+		"@systemd/clock", "@systemd/default-whitelist", "@systemd/mount", "@systemd/network-io",
+		"@systemd/obsolete", "@systemd/privileged", "@systemd/process", "@systemd/raw-io":
+		return true
 	}
-	return name != "" && strings.Trim(name, allowed) == ""
+	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
 }
+
+// Groups of system calls with a meaning of their own (appc 0.8.11,
+// "os/linux/seccomp-remove-set").
+const (
+	SeccompAll   = "@appc.io/all"
+	SeccompEmpty = "@appc.io/empty"
+)
 
 func validErrno(s string) bool {
 	return len(s) > 1 && s[0] == 'E' && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == ""

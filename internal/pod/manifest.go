@@ -84,7 +84,8 @@ type RuntimeImage struct {
 	Labels Pairs    `json:"labels,omitempty"`
 }
 
-// App is appc's App object.
+// App is appc's App object. A group of "" is the user's own, which appc has no
+// word for.
 type App struct {
 	Exec              []string             `json:"exec"`
 	EventHandlers     []image.EventHandler `json:"eventHandlers,omitempty"`

@@ -141,11 +141,8 @@ func (a *RuntimeApp) Merge() (bool, error) {
 
 func (a *App) validate(merge bool) error {
 	if !merge {
-		switch {
-		case a.User == "":
+		if a.User == "" {
 			return errors.New("user is missing")
-		case a.Group == "":
-			return errors.New("group is missing")
 		}
 	} else if len(a.Exec) > 0 {
 		return fmt.Errorf("exec does not go with annotation %q", AnnotationMerge)

@@ -161,6 +161,12 @@ func ensurePhases(dataDir string) error {
 	return nil
 }
 
+// RunDir is where the directory of pod id is while the pod runs: what a document
+// for stage1 names, although the pod is still being prepared.
+func RunDir(dataDir string, id pod.UUID) string {
+	return filepath.Join(phaseDir(dataDir, Run), string(id))
+}
+
 // Create makes an empty pod directory in phase Prepare and returns it locked.
 // Nothing is synced to disk. An absolute dataDir is wanted.
 func Create(dataDir string, id pod.UUID) (*Pod, error) {
