@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/rkt/rkt/internal/image/fetch/wire"
+	"github.com/rkt/rkt/internal/image/source/progress"
+)
+
+// maxLanes is more than anybody needs.
+const maxLanes = 64
+
+// Get is `fetch get`: it serves one request that comes on orders, as package
+// wire describes, and returns when orders ends. Errors of the image go to rkt;
+// what Get returns is that rkt itself cannot be talked to. Descriptor n of the
+// process is opened by file.
+func Get(ctx context.Context, orders io.Reader, replies, show io.Writer, file func(fd int) *os.File) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	in := wire.NewReceiver(orders)
+	var req wire.Request
+	if err := in.Receive(&req); err != nil {
+		return fmt.Errorf("cannot read request: %w", err)
+	}
+	if req.Lanes < 1 || req.Lanes > maxLanes {
+		return fmt.Errorf("cannot serve %d lanes", req.Lanes)
+	}
+	g := &getter{ctx: ctx, cancel: cancel, in: in, display: progress.New(req.Progress, show)}
+	defer g.display.Close()
+	for i := range req.Lanes {
+		g.lanes = append(g.lanes, &lane{w: file(wire.FirstLane + i), wants: make(chan wire.Want, 1)})
+	}
+	var scratch *os.File
+	if req.Scratch {
+		scratch = file(wire.FirstLane + req.Lanes)
+	}
+
+	// Orders are read from the start, so that rkt's going away stops whatever
+	// is under way, reading the root too.
+	done := make(chan error, 1)
+	ready := make(chan struct{})
+	go func() { done <- g.serve(ready) }()
+	root, err := g.root(req, scratch)
+	reply := wire.Reply{Root: &root}
+	if err != nil {
+		reply = wire.Reply{Err: wire.AsError(err)}
+	}
+	close(ready)
+	if err := wire.Send(replies, reply); err != nil {
+		return fmt.Errorf("cannot answer: %w", err)
+	}
+	return <-done
+}
+
+type getter struct {
+	ctx     context.Context //nolint:containedctx // the process's own
+	cancel  context.CancelFunc
+	in      *wire.Receiver
+	src     source
+	lanes   []*lane
+	display *progress.Display
+}
+
+type lane struct {
+	w     *os.File
+	wants chan wire.Want
+}
+
+func (g *getter) root(req wire.Request, scratch *os.File) (wire.Root, error) {
+	src, err := open(req, scratch)
+	if err != nil {
+		return wire.Root{}, err
+	}
+	g.src = src
+	return src.Root(g.ctx)
+}
+
+// serve passes orders to the lanes until there are no more. What rkt sends
+// before it has its answer waits for ready.
+func (g *getter) serve(ready <-chan struct{}) error {
+	var lanes sync.WaitGroup
+	for _, l := range g.lanes {
+		lanes.Go(func() { g.run(l, ready) })
+	}
+	defer lanes.Wait()
+	defer func() {
+		for _, l := range g.lanes {
+			close(l.wants)
+		}
+	}()
+	for {
+		var o wire.Order
+		err := g.in.Receive(&o)
+		switch {
+		case errors.Is(err, io.EOF):
+			// Transfers still under way are of no use to anybody.
+			g.cancel()
+			for _, l := range g.lanes {
+				_ = l.w.Close()
+			}
+			return nil
+		case err != nil:
+			return fmt.Errorf("cannot read order: %w", err)
+		case o.Want != nil:
+			if o.Want.Lane < 0 || o.Want.Lane >= len(g.lanes) {
+				return fmt.Errorf("cannot serve lane %d", o.Want.Lane)
+			}
+			g.lanes[o.Want.Lane].wants <- *o.Want
+		case o.Done != nil && o.Done.Present:
+			g.display.Present(o.Done.Blob)
+		case o.Done != nil:
+			g.display.Done(o.Done.ID)
+		}
+	}
+}
+
+// run sends blobs over one lane. An error of the lane means that rkt is gone.
+func (g *getter) run(l *lane, ready <-chan struct{}) {
+	<-ready
+	w := wire.NewLaneWriter(l.w)
+	for want := range l.wants {
+		if err := g.send(w, want); err != nil {
+			break
+		}
+	}
+	for range l.wants { // keep serve from blocking
+	}
+}
+
+func (g *getter) send(w *wire.LaneWriter, want wire.Want) error {
+	if g.src == nil {
+		return w.Fail(errors.New("no image to read from"))
+	}
+	r, err := g.src.Open(g.ctx, want.Blob, want.Manifest)
+	if err != nil {
+		return w.Fail(err)
+	}
+	defer r.Close()
+	var seen func(int)
+	if want.Show {
+		g.display.Start(want.ID, want.Blob)
+		seen = func(n int) { g.display.Add(want.ID, n) }
+	}
+	return w.Copy(r, seen)
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package registry reads images from registries that speak the OCI
+// distribution protocol (distribution-spec 1.1), through their mirrors if they
+// have some. It proves no digest: that is the reader's part.
+package registry
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/image/fetch/wire"
+)
+
+// accept lists the manifests and indexes rkt understands.
+var accept = strings.Join([]string{
+	"application/vnd.oci.image.index.v1+json",
+	"application/vnd.docker.distribution.manifest.list.v2+json",
+	"application/vnd.oci.image.manifest.v1+json",
+	"application/vnd.docker.distribution.manifest.v2+json",
+}, ", ")
+
+// What a transfer may cost before it is given up.
+const (
+	maxStreak  = 5  // failures in a row that brought no byte
+	maxRetries = 30 // failures in all
+	maxPause   = 30 * time.Second
+)
+
+// Image is one repository's image in a registry. It is safe for concurrent
+// use; Close it to drop idle connections.
+type Image struct {
+	req       wire.Request
+	stall     time.Duration
+	pause     time.Duration
+	endpoints []*endpoint
+	transport *http.Transport
+
+	mu    sync.Mutex
+	first int // the endpoint that answered last
+}
+
+// New prepares to read what req names; nothing is sent yet.
+func New(req wire.Request) (*Image, error) {
+	im := &Image{
+		req:   req,
+		stall: time.Duration(req.StallMillis) * time.Millisecond,
+		pause: time.Duration(req.RetryMillis) * time.Millisecond,
+	}
+	if im.stall <= 0 {
+		im.stall = 30 * time.Second
+	}
+	if im.pause <= 0 {
+		im.pause = 500 * time.Millisecond
+	}
+	im.transport = &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: im.stall}).DialContext,
+		TLSClientConfig:       &tls.Config{InsecureSkipVerify: req.SkipTLSVerify}, //nolint:gosec // asked for by --insecure-options=tls
+		TLSHandshakeTimeout:   im.stall,
+		ResponseHeaderTimeout: im.stall,
+		DisableCompression:    true,
+		MaxIdleConnsPerHost:   8,
+		ReadBufferSize:        64 << 10,
+	}
+	settings := wire.Registry{}
+	for _, r := range req.Registries {
+		if r.Name == req.Registry {
+			settings = r
+		}
+	}
+	for _, m := range settings.Mirrors {
+		host, prefix, _ := strings.Cut(m.Location, "/")
+		if host == "" {
+			return nil, fmt.Errorf("cannot use mirror %q of registry %s: it names no host", m.Location, req.Registry)
+		}
+		repo := strings.Trim(prefix, "/") + "/" + req.Repository
+		im.endpoints = append(im.endpoints, im.endpoint(host, strings.TrimPrefix(repo, "/"), m.PlainHTTP))
+	}
+	im.endpoints = append(im.endpoints, im.endpoint(req.Registry, req.Repository, settings.PlainHTTP))
+	return im, nil
+}
+
+// Close drops idle connections.
+func (im *Image) Close() { im.transport.CloseIdleConnections() }
+
+func (im *Image) endpoint(host, repo string, plain bool) *endpoint {
+	e := &endpoint{im: im, host: host, repo: repo, schemes: []string{"https"}}
+	switch {
+	case plain:
+		e.schemes, e.sendSecrets = []string{"http"}, true
+	case isLoopback(host):
+		e.schemes, e.sendSecrets = []string{"https", "http"}, true
+	case im.req.AllowHTTP:
+		// An attacker who blocks https must not get the password: it is not
+		// sent over an http that nobody configured.
+		e.schemes = []string{"https", "http"}
+	}
+	return e
+}
+
+// isLoopback tells whether host[:port] is this machine by its very name.
+func isLoopback(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	a, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && a.Unmap().IsLoopback()
+}
+
+// Root gets the manifest or index that the request's reference stands for.
+func (im *Image) Root(ctx context.Context) (wire.Root, error) {
+	var root wire.Root
+	err := im.anywhere(ctx, func(e *endpoint) error {
+		data, mediaType, err := e.manifest(ctx, im.req.Reference)
+		root = wire.Root{MediaType: mediaType, Data: data}
+		return err
+	})
+	return root, err
+}
+
+// Open returns blob's bytes. The reader goes on after a lost connection where
+// the last one ended. At most blob.Size bytes come; fewer are an error.
+func (im *Image) Open(ctx context.Context, blob wire.Descriptor, manifest bool) (io.ReadCloser, error) {
+	if manifest {
+		var data []byte
+		err := im.anywhere(ctx, func(e *endpoint) (err error) {
+			data, _, err = e.manifest(ctx, blob.Digest)
+			return err
+		})
+		return io.NopCloser(bytes.NewReader(data)), err
+	}
+	b := &body{im: im, ctx: ctx, blob: blob}
+	if blob.Size == 0 {
+		return b, nil
+	}
+	return b, b.open()
+}
+
+// anywhere runs ask against each endpoint, the one that answered last first,
+// until one succeeds. The error is that of the registry itself, which stands
+// last in the list.
+func (im *Image) anywhere(ctx context.Context, ask func(*endpoint) error) error {
+	im.mu.Lock()
+	first := im.first
+	im.mu.Unlock()
+	var err error
+	for i := range len(im.endpoints) {
+		at := (first + i) % len(im.endpoints)
+		if err = im.persist(ctx, func() error { return ask(im.endpoints[at]) }); err == nil {
+			im.mu.Lock()
+			im.first = at
+			im.mu.Unlock()
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return err
+}
+
+// persist repeats ask as long as its failures may pass.
+func (im *Image) persist(ctx context.Context, ask func() error) error {
+	pause := im.pause
+	for try := 1; ; try++ {
+		err := ask()
+		var passing *passingError
+		if err == nil || !errors.As(err, &passing) || try == maxStreak || ctx.Err() != nil {
+			return err
+		}
+		if err := sleep(ctx, max(pause, passing.after)); err != nil {
+			return err
+		}
+		pause = min(2*pause, maxPause)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(min(d, maxPause))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}
+
+// passingError marks a failure that another try may not meet.
+type passingError struct {
+	error
+	after time.Duration // as the server asked, or 0
+}
+
+func (e *passingError) Unwrap() error { return e.error }
+
+// stalled is the error of a connection that brings nothing.
+func (im *Image) stalled(host string) error {
+	return hint.Wrap(fmt.Errorf("registry %s stalled: no byte for %v", host, im.stall),
+		"try again, or check the network and any proxy on the way")
+}

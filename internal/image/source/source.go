@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package source is the fetch helper: it reads images from registries, layouts
+// and archives, and unpacks what rkt feeds it. It is handed descriptors, never
+// the store.
+package source
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/rkt/rkt/internal/image/fetch/wire"
+	"github.com/rkt/rkt/internal/image/source/archive"
+	"github.com/rkt/rkt/internal/image/source/layout"
+	"github.com/rkt/rkt/internal/image/source/registry"
+)
+
+// maxPlain bounds what an archive, or a layer in it, may decompress to.
+const maxPlain = 256 << 30
+
+// source is where an image comes from.
+type source interface {
+	// Root gives the manifest or index that the request names.
+	Root(ctx context.Context) (wire.Root, error)
+	// Open gives a blob that the root leads to. Safe for concurrent use.
+	Open(ctx context.Context, blob wire.Descriptor, manifest bool) (io.ReadCloser, error)
+}
+
+// open chooses the source; scratch is nil if the request has none.
+func open(req wire.Request, scratch *os.File) (source, error) {
+	switch req.Kind {
+	case wire.Docker:
+		return registry.New(req)
+	case wire.OCILayout:
+		return local{layout.New(layout.Dir(req.Path), fmt.Sprintf("%q", req.Path)), req.Inner}, nil
+	case wire.OCIArchive, wire.DockerArchive:
+		ix, err := archive.File(req.Path, scratch, maxPlain)
+		if err != nil {
+			return nil, err
+		}
+		where := fmt.Sprintf("%q", req.Path)
+		if req.Kind == wire.OCIArchive {
+			return local{layout.New(ix.Files, where), req.Inner}, nil
+		}
+		return local{archive.NewDocker(ix, where, maxPlain), req.Inner}, nil
+	}
+	return nil, fmt.Errorf("cannot fetch image of kind %q", req.Kind)
+}
+
+// local makes a source of what lies on this machine.
+type local struct {
+	files interface {
+		Root(inner string) (wire.Root, error)
+		Open(blob wire.Descriptor) (io.ReadCloser, error)
+	}
+	inner string
+}
+
+func (l local) Root(context.Context) (wire.Root, error) { return l.files.Root(l.inner) }
+
+func (l local) Open(_ context.Context, blob wire.Descriptor, _ bool) (io.ReadCloser, error) {
+	return l.files.Open(blob)
+}
