@@ -31,7 +31,7 @@ type file struct{ host, name string }
 var (
 	tiny = software{name: "busybox", programs: []string{"busybox"}, links: applets(
 		"sh", "cat", "ls", "id", "env", "echo", "sleep", "true", "false", "stat", "mount", "umount", "touch", "mkdir", "rm", "ps", "kill",
-		"hostname", "grep", "wc", "mknod", "chown", "chmod", "readlink", "sort", "head", "tr", "od", "ip", "nc", "stty", "tty", "date", "find", "dd", "seq", "trap", "test", "unshare", "ln", "df", "yes", "ping")}
+		"hostname", "grep", "wc", "mknod", "chown", "chmod", "readlink", "sort", "head", "tr", "od", "ip", "nc", "stty", "tty", "date", "find", "dd", "seq", "test", "unshare", "ln", "df", "yes", "sed", "cut", "setsid", "uname", "cp", "mv", "printenv", "du", "tail", "killall", "cmp")}
 	shell = software{name: "shell", programs: []string{
 		"bash", "dash", "cat", "ls", "id", "env", "echo", "sleep", "true", "false", "stat", "touch", "mkdir", "rm", "hostname", "uname",
 		"grep", "sed", "wc", "mknod", "chown", "chmod", "readlink", "sort", "head", "tail", "tr", "date", "find", "dd", "seq", "ps", "ln", "df", "stty", "tty"},

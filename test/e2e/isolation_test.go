@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/rkt/rkt/test/images"
+	"github.com/rkt/rkt/test/rkt"
+)
+
+// TestProtectedPaths: what /proc and /sys tell or let change about the host is
+// masked or read-only.
+func TestProtectedPaths(t *testing.T) {
+	h := host(t)
+	script := `
+for f in /proc/kcore /proc/keys /proc/timer_list /proc/sched_debug /proc/latency_stats; do
+	if test -e $f; then echo "$f $(head -c 64 $f 2>/dev/null | wc -c)"; fi
+done
+for d in /proc/acpi /proc/scsi /sys/firmware; do
+	if test -e $d; then echo "$d $(ls -A $d 2>/dev/null | wc -l)"; fi
+done
+for f in /proc/sys/kernel/hostname /proc/sysrq-trigger /proc/irq/default_smp_affinity /proc/sys/kernel/core_pattern /sys/kernel/uevent_helper /sys/kernel/mm/ksm/run; do
+	if test -e $f && echo x 2>/dev/null > $f; then echo "wrote $f"; fi
+done
+echo end`
+	r := tiny(t, h, nil, nil, script)
+	if !strings.HasSuffix(r.Stdout, "end\n") {
+		t.Fatalf("status %d, stdout %q\n%s", r.Status, r.Stdout, r.Stderr)
+	}
+	for line := range strings.Lines(strings.TrimSuffix(r.Stdout, "end\n")) {
+		if f := strings.Fields(line); len(f) != 2 || f[1] != "0" {
+			t.Errorf("not protected: %s", strings.TrimSpace(line))
+		}
+	}
+}
+
+// TestDev: what images expect in /dev is there and works; nothing else is.
+func TestDev(t *testing.T) {
+	h := host(t)
+	r := tiny(t, h, nil, nil, `
+head -c 4 /dev/zero | od -An -tx1; head -c 1 /dev/urandom | wc -c; echo x > /dev/null && echo null; echo x 2>/dev/null > /dev/full || echo full
+test -c /dev/tty && test -c /dev/random && test -e /dev/ptmx && test -d /dev/pts && test -d /dev/shm && echo nodes
+readlink /dev/fd; readlink /dev/stdin; stat -c %a /dev/shm; touch /dev/shm/x && echo shm
+find /dev -type b | wc -l; ls /dev/kmsg /dev/mem /dev/vda 2>/dev/null | wc -l`)
+	want := " 00 00 00 00\n1\nnull\nfull\nnodes\n/proc/self/fd\n/proc/self/fd/0\n1777\nshm\n0\n0\n"
+	if r.Stdout != want {
+		t.Errorf("got %q\nwant %q\n%s", r.Stdout, want, r.Stderr)
+	}
+	// Devices the app makes by itself do not open.
+	r = tiny(t, h, nil, nil, "mknod /x b 254 0 2>/dev/null; mknod /k c 1 11 2>/dev/null; head -c 1 /x >/dev/null 2>&1 && echo opened a disk; head -c 1 /k >/dev/null 2>&1 && echo opened kmsg; echo end")
+	if r.Stdout != "end\n" {
+		t.Errorf("devices: %q", r.Stdout)
+	}
+}
+
+// TestNoLeakedDescriptors: an app has its three streams and nothing of rkt's,
+// and no process in the pod shows the host.
+func TestNoLeakedDescriptors(t *testing.T) {
+	h := host(t)
+	r := h.Rkt("run", "--net=host", image(t, images.Tiny), "--exec=/bin/ls", "--", "/proc/self/fd")
+	// ls has the directory it reads open itself.
+	if got := strings.Join(strings.Fields(r.Stdout), " "); got != "0 1 2 3" {
+		t.Errorf("descriptors %q, want 0 1 2 and ls's own 3", got)
+	}
+	// The pod's first process must not be a door to the host either.
+	r = tiny(t, h, nil, nil, "ls /proc/1/root/ 2>/dev/null | grep -c proc; cat /proc/1/environ 2>/dev/null | wc -c; ls -l /proc/1/fd 2>/dev/null | grep -c -e "+h.Dir+"; readlink /proc/1/cwd")
+	if strings.Contains(r.Stdout, h.Dir) {
+		t.Errorf("through /proc/1 the app sees %q", r.Stdout)
+	}
+	marker := h.Dir + "-marker"
+	if err := os.WriteFile(marker, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if r := tiny(t, h, nil, nil, "test -e /proc/1/root"+marker+" && echo sees the host; for f in /proc/1/fd/*; do test -e $f"+marker+" && echo sees the host by $f; done; echo end"); r.Stdout != "end\n" {
+		t.Errorf("through /proc/1: %q", r.Stdout)
+	}
+}
+
+// TestHostMountsAreHidden: an app's mount table is its own.
+func TestHostMountsAreHidden(t *testing.T) {
+	h := host(t)
+	r := tiny(t, h, nil, nil, "cut -d' ' -f5 /proc/self/mountinfo | sort")
+	for line := range strings.Lines(r.Stdout) {
+		p := strings.TrimSpace(line)
+		ok := p == "/" || p == "/etc/resolv.conf" || p == "/etc/hosts" || p == "/etc/hostname"
+		for _, top := range []string{"/proc", "/sys", "/dev"} {
+			ok = ok || p == top || strings.HasPrefix(p, top+"/")
+		}
+		if !ok {
+			t.Errorf("the app has a mount at %s", p)
+		}
+	}
+	if !strings.Contains(r.Stdout, "/proc\n") {
+		t.Errorf("mount table %q\n%s", r.Stdout, r.Stderr)
+	}
+}
+
+// TestRunningPodOnHost: while a pod runs, the host's mount table does not
+// know it, and its processes are in cgroups that go when it ends.
+func TestRunningPodOnHost(t *testing.T) {
+	h := host(t)
+	p, uuid := startTiny(t, h, nil, nil, "echo ready; exec sleep 1000")
+	for _, line := range rkt.Leftovers(h.Dir, nil) {
+		if strings.HasPrefix(line, "mount ") {
+			t.Errorf("on the host while the pod runs: %s", line)
+		}
+	}
+	h.Must("stop", uuid)
+	p.Wait()
+	h.Gone()
+	if left := rkt.Leftovers(h.Dir, h.Pods()); left != nil {
+		t.Errorf("after the pod ended: %q", left)
+	}
+}
+
+// TestInsecureOptions: the protections can be switched off, each by its name.
+func TestInsecureOptions(t *testing.T) {
+	h := host(t)
+	h.Flags = append(h.Flags, "--insecure-options=image,capabilities,paths,seccomp")
+	script := "grep -E '^(CapBnd|Seccomp:)' /proc/self/status | tr -s '\\t\\n' ' '; cat /proc/self/mountinfo | grep -c ' /proc/sys '"
+	r := tiny(t, h, nil, nil, script)
+	bnd, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := ""
+	for line := range strings.Lines(string(bnd)) {
+		if strings.HasPrefix(line, "CapBnd:") {
+			own = strings.TrimSpace(strings.TrimPrefix(line, "CapBnd:"))
+		}
+	}
+	if want := "CapBnd: " + own + " Seccomp: 0 0\n"; r.Stdout != want {
+		t.Errorf("got %q, want %q\n%s", r.Stdout, want, r.Stderr)
+	}
+}
