@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package seccomp makes system call filters: a Policy compiles to a classic
+// BPF Program for seccomp(2).
+//
+//	f := seccomp.Filter(app.Seccomp)          // what the user asked for
+//	prog, err := seccomp.ForApp(f, uint64(caps))   // nil: no filter
+//	fprog := prog.Fprog()                     // for the child to install, or
+//	err = seccomp.Install(prog, 0)            // on this thread
+//
+// Default is the profile of apps that ask for nothing; docs/seccomp.md says
+// what is in it and why. Policy holds all that Docker's and OCI's profiles can
+// say, so that a reader for those needs no more than Lookup, Rule and Arg.
+//
+// Nothing is set up at program start, and Compile takes some ten microseconds:
+// it runs at each start of an app.
+package seccomp
