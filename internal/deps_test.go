@@ -89,6 +89,9 @@ var programs = []struct {
 		name: "cmd/fetch",
 		modules: "golang.org/x/sys github.com/google/go-containerregistry github.com/klauspost/compress github.com/ulikunitz/xz " +
 			"github.com/vbauerster/mpb/v8 go.yaml.in/yaml/v3 " +
+			// What go-containerregistry's authn brings along to read Docker's
+			// config and ask its helpers.
+			"github.com/docker/cli github.com/docker/docker-credential-helpers github.com/opencontainers/go-digest github.com/opencontainers/image-spec github.com/sirupsen/logrus golang.org/x/sync " +
 			// What mpb brings along to draw its bars.
 			"github.com/vbauerster/cupwriter github.com/VividCortex/ewma github.com/acarl005/stripansi github.com/mattn/go-runewidth github.com/clipperhouse/uax29/v2",
 		never: "testing " + module + "internal/image/store " + module + "internal/image/fetch " +

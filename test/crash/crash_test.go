@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e && failpoint
+
+// Package crash kills rkt at each of its failpoints, before and after every
+// rename and mount, and then asks of `rkt gc` that nothing is left, and of the
+// store that every committed image still opens. `make crash`.
+package crash
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rkt/rkt/test/images"
+	"github.com/rkt/rkt/test/registry"
+	"github.com/rkt/rkt/test/rkt"
+)
+
+var (
+	armed  rkt.Install // built with the tag failpoint
+	server *registry.Server
+	layout string
+)
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	if os.Geteuid() != 0 {
+		return m.Run()
+	}
+	dir, err := os.MkdirTemp("", "rkt-crash-")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		armed, err = rkt.Build(dir, "failpoint")
+	}
+	if err == nil {
+		layout, err = images.Layout()
+	}
+	if err == nil {
+		blobs := filepath.Join(dir, "blobs")
+		if err = os.Mkdir(blobs, 0o700); err == nil {
+			server, err = registry.Start(blobs)
+		}
+	}
+	if err == nil {
+		defer server.Close()
+		err = server.Push(layout, images.Etcd, "etcd:latest")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+// A story is what is done before the command that dies, the command, and what
+// holds after gc. "$UUID" in a command is the UUID of the only pod.
+type story struct {
+	before  [][]string
+	command []string
+	// again: the same command succeeds after gc.
+	again bool
+}
+
+func stories() map[string]story {
+	tiny := "oci:" + layout + ":tiny"
+	run := []string{"run", "--net=none", tiny, "--exec=/bin/true"}
+	fetch := []string{"fetch", tiny}
+	return map[string]story{
+		"fetch from a layout":   {command: fetch, again: true},
+		"fetch from a registry": {command: []string{"fetch", server.URL("etcd")}, again: true},
+		"fetch shared layers":   {before: [][]string{{"fetch", "oci:" + layout + ":shell"}}, command: []string{"fetch", server.URL("etcd")}, again: true},
+		"fetch again":           {before: [][]string{fetch}, command: fetch, again: true},
+		"prepare":               {before: [][]string{fetch}, command: []string{"prepare", tiny, "--exec=/bin/true"}, again: true},
+		"run":                   {before: [][]string{fetch}, command: run, again: true},
+		"run with volumes": {before: [][]string{fetch}, again: true,
+			command: []string{"run", "--net=none", "--volume=v,kind=empty", tiny, "--mount=volume=v,target=/v", "--readonly-rootfs=true", "--exec=/bin/true"}},
+		"run-prepared": {before: [][]string{fetch, {"prepare", tiny, "--exec=/bin/true"}}, command: []string{"run-prepared", "--net=none", "$UUID"}},
+		"rm":           {before: [][]string{fetch, run}, command: []string{"rm", "$UUID"}},
+		"gc":           {before: [][]string{fetch, run, run, {"prepare", tiny, "--exec=/bin/true"}}, command: []string{"gc", "--grace-period=0s", "--expire-prepared=0s"}, again: true},
+		"image gc":     {before: [][]string{fetch, {"fetch", "oci:" + layout + ":shell"}}, command: []string{"image", "gc", "--grace-period=0s"}, again: true},
+		"image rm":     {before: [][]string{fetch, {"fetch", "oci:" + layout + ":shell"}}, command: []string{"image", "rm", tiny}},
+	}
+}
+
+func TestCrash(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	for name, s := range stories() {
+		t.Run(name, func(t *testing.T) {
+			points := s.trace(t)
+			if len(points) == 0 {
+				t.Fatalf("rkt %s passes no failpoint", strings.Join(s.command, " "))
+			}
+			for _, p := range points {
+				t.Run(p, func(t *testing.T) { s.dieAt(t, p) })
+			}
+		})
+	}
+}
+
+// setUp makes a data directory in which everything before the command was
+// done, and returns the command with its UUID filled in.
+func (s story) setUp(t *testing.T) (*rkt.Host, []string) {
+	t.Helper()
+	h := rkt.New(t, armed)
+	for _, args := range s.before {
+		h.Must(args...)
+	}
+	args := slices.Clone(s.command)
+	for i := range args {
+		if args[i] == "$UUID" {
+			args[i] = h.Pods()[0]
+		}
+	}
+	return h, args
+}
+
+// trace runs the command unharmed and returns the points it passes, each once.
+func (s story) trace(t *testing.T) []string {
+	t.Helper()
+	h, args := s.setUp(t)
+	file := filepath.Join(t.TempDir(), "trace")
+	env := h.Env
+	h.Env = append(slices.Clone(env), "RKT_FAILPOINT_TRACE="+file)
+	h.Must(args...)
+	h.Env = env
+	f, err := os.Open(file)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	var points []string
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if !slices.Contains(points, lines.Text()) {
+			points = append(points, lines.Text())
+		}
+	}
+	return points
+}
+
+func (s story) dieAt(t *testing.T, point string) {
+	h, args := s.setUp(t)
+	env := h.Env
+	h.Env = append(slices.Clone(env), "RKT_FAILPOINT="+point)
+	dying := h.Rkt(args...)
+	if dying.Status == 0 {
+		t.Errorf("killed at %s, rkt ended with status 0", point)
+	}
+	h.Env = env
+	h.Gone()
+
+	// gc twice: the first may only mark.
+	for range 2 {
+		h.Must("gc", "--grace-period=0s", "--expire-prepared=0s")
+	}
+	if pods := h.Pods(); len(pods) != 0 {
+		t.Errorf("after gc, pods %q are left", pods)
+	}
+	if left := rkt.Leftovers(h.Dir, nil); left != nil {
+		t.Errorf("after gc: %q", left)
+	}
+	everyImageOpens(t, h)
+	if s.again {
+		h.Must(args...)
+		everyImageOpens(t, h)
+	}
+
+	// And all of it can go, to the last file.
+	for range 2 {
+		h.Must("gc", "--grace-period=0s", "--expire-prepared=0s")
+	}
+	h.Must("image", "gc", "--grace-period=0s")
+	for _, pattern := range []string{"pods/*/*", "layers/sha*", "layers/tmp/*", "images/rkt/records/*", "images/rkt/names/*", "images/rkt/tmp/*", "images/blobs/*/*"} {
+		if found, _ := filepath.Glob(filepath.Join(h.Dir, pattern)); len(found) != 0 {
+			t.Errorf("after gc and image gc, left: %q", found)
+		}
+	}
+}
+
+// everyImageOpens: each image that the store lists runs, and skopeo reads the
+// store as an OCI layout.
+func everyImageOpens(t *testing.T, h *rkt.Host) {
+	t.Helper()
+	images := strings.Fields(h.Must("image", "list", "--no-legend", "--full", "--fields=id").Stdout)
+	for _, id := range images {
+		if r := h.Rkt("run", "--net=none", id, "--exec=/bin/sh", "--", "-c", "test -e /srv/content && echo whole"); r.Out() != "whole" {
+			t.Errorf("image %s does not open: status %d, %q\n%s", id, r.Status, r.Stdout, r.Stderr)
+		}
+	}
+	layout := filepath.Join(h.Dir, "images")
+	if _, err := os.Stat(filepath.Join(layout, "index.json")); err != nil {
+		if len(images) > 0 {
+			t.Errorf("the store has images and no index: %v", err)
+		}
+		return
+	}
+	var index struct{ n int }
+	out, err := exec.Command("jq", "-r", ".manifests | length", filepath.Join(layout, "index.json")).Output()
+	if err != nil {
+		t.Errorf("index.json: %v", err)
+		return
+	}
+	if _, err := fmt.Sscan(string(out), &index.n); err != nil || index.n != len(images) {
+		t.Errorf("index.json has %d manifests, image list %d (%v)", index.n, len(images), err)
+	}
+}
