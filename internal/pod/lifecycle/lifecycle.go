@@ -221,6 +221,45 @@ func create(dataDir string, id pod.UUID) (_ *Pod, err error) {
 	return p, nil
 }
 
+// DiscardEmbryos moves to phase Garbage what a killed Create left in phase
+// Embryo. It does nothing while any Create is under way.
+func DiscardEmbryos(dataDir string) error {
+	nursery, err := os.Open(phaseDir(dataDir, Embryo))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot discard embryos: %w", err)
+	}
+	defer nursery.Close()
+	if err := flock.TryLock(nursery, flock.Exclusive); errors.Is(err, ErrBusy) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	pods, err := List(dataDir, Embryo)
+	if err != nil {
+		return err
+	}
+	for _, p := range pods {
+		if err := p.rename(Garbage); err != nil {
+			return fmt.Errorf("cannot discard pod %s: %w", p.id, cause(err))
+		}
+	}
+	return nil
+}
+
+// Sync makes the renames of ToFast so far durable.
+func Sync(dataDir string) error {
+	for _, p := range Phases() {
+		err := atomicfile.SyncDir(phaseDir(dataDir, p))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 // Open finds a pod by its UUID, or by a prefix that fits one pod among those in
 // Listed phases. It takes no lock. A prefix that fits none is ErrNotFound, one
 // that fits several is an *AmbiguousError.

@@ -7,10 +7,8 @@
 package prepare
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -20,40 +18,23 @@ import (
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
-// Flavor is the stage1 a pod is prepared for.
+// Flavor is the stage1 a pod is prepared for: a launch.Flavor converts to it.
 type Flavor struct {
-	Path string // of its manifest, absolute
-	contract.Manifest
-}
-
-// LoadFlavor reads a flavor's manifest.
-func LoadFlavor(path string) (Flavor, error) {
-	f := Flavor{Path: path}
-	if !filepath.IsAbs(path) {
-		return f, fmt.Errorf("cannot use flavor %q: the path is not absolute", path)
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return f, fmt.Errorf("cannot read flavor: %w", err)
-	}
-	if err := json.Unmarshal(b, &f.Manifest); err != nil {
-		return f, fmt.Errorf("cannot parse flavor %q: %w", path, err)
-	}
-	if f.ContractVersion != contract.Version {
-		return f, fmt.Errorf("cannot use flavor %q: it speaks contract version %d, this rkt %d", path, f.ContractVersion, contract.Version)
-	}
-	return f, nil
+	Path     string // of its manifest, absolute
+	Manifest contract.Manifest
 }
 
 // need returns an *UnsupportedError unless the flavor has the feature.
 func (f *Flavor) need(feature contract.Feature, what string) error {
-	if slices.Contains(f.Features, feature) {
+	if slices.Contains(f.Manifest.Features, feature) {
 		return nil
 	}
-	return &UnsupportedError{f.Name, feature, what}
+	return &UnsupportedError{f.Manifest.Name, feature, what}
 }
 
-func (f *Flavor) has(feature contract.Feature) bool { return slices.Contains(f.Features, feature) }
+func (f *Flavor) has(feature contract.Feature) bool {
+	return slices.Contains(f.Manifest.Features, feature)
+}
 
 // UnsupportedError says that the flavor cannot do what was asked for.
 type UnsupportedError struct {
@@ -169,8 +150,11 @@ func (r *Request) check() error {
 	if !filepath.IsAbs(r.DataDir) {
 		return fmt.Errorf("data directory %q is not absolute", r.DataDir)
 	}
+	if !filepath.IsAbs(r.Flavor.Path) {
+		return fmt.Errorf("path %q of the flavor's manifest is not absolute", r.Flavor.Path)
+	}
 	if r.NoOverlay {
-		return hint.Wrap(fmt.Errorf("flavor %q cannot make a root without overlay", r.Flavor.Name),
+		return hint.Wrap(fmt.Errorf("flavor %q cannot make a root without overlay", r.Flavor.Manifest.Name),
 			"leave --no-overlay out")
 	}
 	if r.Manifest != nil {
