@@ -110,6 +110,20 @@ func (w *BlobWriter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// Reader opens what is being written for reading, so that a blob can be
+// unpacked while it arrives. The caller closes it; it stays good after Commit
+// and Abort.
+func (w *BlobWriter) Reader() (*os.File, error) {
+	if w.f == nil {
+		return nil, fmt.Errorf("cannot read blob in flight: %w", os.ErrClosed)
+	}
+	f, err := os.Open(w.f.Name())
+	if err != nil {
+		return nil, fmt.Errorf("cannot read blob in flight: %w", cause(err))
+	}
+	return f, nil
+}
+
 // Digest is the digest of what was written so far.
 func (w *BlobWriter) Digest() image.Digest {
 	return image.Digest(w.algo + ":" + hex.EncodeToString(w.hash.Sum(nil)))
