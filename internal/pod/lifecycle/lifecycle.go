@@ -49,11 +49,9 @@ func Listed() []Phase { return []Phase{Prepare, Prepared, Run, ExitedGarbage} }
 // The names in a pod directory, beside those of stage1/contract.
 const (
 	ManifestFile = "pod"     // appc PodManifest
-	Stage1File   = "stage1"  // absolute path of the flavor's manifest
-	CreatedFile  = "created" // empty; its mtime is when the pod was created
 	OverlayDir   = "overlay" // <app>/{upper,work}
 	VolumesDir   = "volumes" // <name>: volumes of kind empty
-	lockFile     = "lock"
+	lockFile     = "lock"    // empty; its mtime is when the pod was created
 	podsDir      = "pods"
 )
 

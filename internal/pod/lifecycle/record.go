@@ -10,8 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -95,53 +93,57 @@ func (p *Pod) Contract() (*contract.Pod, error) {
 
 // Stage1 is the path of the manifest of the flavor the pod was prepared for.
 func (p *Pod) Stage1() (string, error) {
-	b, _, err := p.read(Stage1File)
+	c, err := p.Contract()
 	if err != nil {
-		return "", fmt.Errorf("cannot read flavor of pod %s: %w", p.id, err)
+		return "", err
 	}
-	s := strings.TrimSuffix(string(b), "\n")
-	if !filepath.IsAbs(s) {
-		return "", fmt.Errorf("cannot use flavor of pod %s: %q is not an absolute path", p.id, s)
+	if !filepath.IsAbs(c.Flavor) {
+		return "", fmt.Errorf("cannot use flavor of pod %s: %q is not an absolute path", p.id, c.Flavor)
 	}
-	return s, nil
+	return c.Flavor, nil
+}
+
+// Events is what stage1 told of the pod's life so far; empty for a pod that did
+// not start.
+func (p *Pod) Events() (contract.Events, error) {
+	b, _, err := p.read(contract.EventsFile)
+	if err != nil && (!errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrNotFound)) {
+		return contract.Events{}, fmt.Errorf("cannot read events of pod %s: %w", p.id, err)
+	}
+	return contract.ParseEvents(string(b)), nil
 }
 
 // PID is the host's pid of the pod's first process, of a pod that runs or ran.
 // Before that it is fs.ErrNotExist.
 func (p *Pod) PID() (int, error) {
-	b, _, err := p.read(contract.PIDFile)
-	if err != nil {
-		return 0, fmt.Errorf("cannot read pid of pod %s: %w", p.id, err)
+	e, err := p.Events()
+	if err == nil && e.Init == 0 {
+		err = fmt.Errorf("cannot read pid of pod %s: %w", p.id, fs.ErrNotExist)
 	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil || n <= 0 {
-		return 0, fmt.Errorf("cannot read pid of pod %s: %q is no pid", p.id, b)
-	}
-	return n, nil
+	return e.Init, err
 }
 
 // Created is when the pod was created; the zero time if that was never
 // finished.
-func (p *Pod) Created() (time.Time, error) { return p.mtime(CreatedFile) }
+func (p *Pod) Created() (time.Time, error) { return p.mtime(lockFile) }
 
 // Started is when the pod started; the zero time if it did not.
-func (p *Pod) Started() (time.Time, error) { return p.mtime(contract.PIDFile) }
+func (p *Pod) Started() (time.Time, error) {
+	e, err := p.Events()
+	return e.Started, err
+}
 
 // Finished is when the last app ended, or for a pod that was killed, when it
 // was marked by gc; the zero time if neither is known.
 func (p *Pod) Finished() (time.Time, error) {
-	var last time.Time
-	names, err := p.statusNames()
+	e, err := p.Events()
 	if err != nil {
-		return last, err
+		return time.Time{}, err
 	}
-	for _, n := range names {
-		t, err := p.mtime(filepath.Join(contract.StatusDir, n))
-		if err != nil {
-			return last, err
-		}
-		if t.After(last) {
-			last = t
+	var last time.Time
+	for _, a := range e.Apps {
+		if a.Ended && a.Finished.After(last) {
+			last = a.Finished
 		}
 	}
 	if last.IsZero() && p.phase == ExitedGarbage {
@@ -153,64 +155,23 @@ func (p *Pod) Finished() (time.Time, error) {
 	return last, nil
 }
 
-func (p *Pod) statusNames() (names []string, err error) {
-	var d *os.File
-	err = p.retry(func() (err error) {
-		d, err = os.Open(filepath.Join(p.path(), contract.StatusDir))
-		return err
-	})
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrNotFound) {
-			return nil, nil
-		}
-		return nil, fmt.Errorf("cannot read status of pod %s: %w", p.id, err)
-	}
-	defer d.Close()
-	all, err := d.Readdirnames(-1)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read status of pod %s: %w", p.id, err)
-	}
-	for _, n := range all {
-		if pod.ValidName(n) { // not what a killed writer left
-			names = append(names, n)
-		}
-	}
-	return names, nil
-}
-
 // AppFinished is when app ended; the zero time if it did not.
 func (p *Pod) AppFinished(app string) (time.Time, error) {
-	if !pod.ValidName(app) {
-		return time.Time{}, fmt.Errorf("cannot read status of app %q: no such app", app)
-	}
-	return p.mtime(filepath.Join(contract.StatusDir, app))
+	e, err := p.Events()
+	return e.Apps[app].Finished, err
 }
 
-// ExitStatuses are those of the apps that ended, by name; 128+n is signal n. A
-// file that a crash of the machine left empty is as if it were not there.
+// ExitStatuses are those of the apps that ended, by name; 128+n is signal n.
 func (p *Pod) ExitStatuses() (map[string]int, error) {
-	names, err := p.statusNames()
+	e, err := p.Events()
 	if err != nil {
 		return nil, err
 	}
-	m := make(map[string]int, len(names))
-	for _, n := range names {
-		b, _, err := p.read(filepath.Join(contract.StatusDir, n))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+	m := make(map[string]int, len(e.Apps))
+	for name, a := range e.Apps {
+		if a.Ended {
+			m[name] = a.Status
 		}
-		if err != nil {
-			return nil, fmt.Errorf("cannot read status of app %q: %w", n, err)
-		}
-		text := strings.TrimSpace(string(b))
-		if text == "" {
-			continue
-		}
-		code, err := strconv.Atoi(text)
-		if err != nil {
-			return nil, fmt.Errorf("cannot read status of app %q: %q is no exit status", n, text)
-		}
-		m[n] = code
 	}
 	return m, nil
 }

@@ -49,7 +49,9 @@ func (o Options) annotated(m *pod.Manifest) (Options, error) {
 		o.StopSeconds = max(n, 1)
 	}
 	if v, ok := get(pod.AnnotationDNS); ok && o.DNS.IsZero() && o.DNSMode == "" {
-		if err := json.Unmarshal([]byte(v), &o.DNS); err != nil {
+		if v == "host" {
+			o.DNSMode = v
+		} else if err := json.Unmarshal([]byte(v), &o.DNS); err != nil {
 			return o, fmt.Errorf("annotation %q: %w", pod.AnnotationDNS, err)
 		}
 	}

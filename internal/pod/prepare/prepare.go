@@ -115,7 +115,7 @@ func (r *Request) plan(st *store.Store, apps []*app) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	pl := &plan{manifest: m, document: &contract.Pod{Version: contract.Version, UUID: string(r.UUID)}}
+	pl := &plan{manifest: m, document: &contract.Pod{Version: contract.Version, UUID: string(r.UUID), Flavor: r.Flavor.Path}}
 	for _, a := range apps {
 		layers, err := layersOf(st, &a.image)
 		if err != nil {
@@ -272,8 +272,6 @@ func (pl *plan) write(r *Request) (*lifecycle.Pod, error) {
 	}
 	w := writer{dir: p.Dir(), durable: r.Durable}
 	failpoint.Hit("prepare/before-files")
-	w.file(lifecycle.CreatedFile, nil)
-	w.file(lifecycle.Stage1File, []byte(r.Flavor.Path+"\n"))
 	w.overlays(pl)
 	w.volumes(pl.empty)
 	w.file(contract.File, document)
