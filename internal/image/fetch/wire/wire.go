@@ -159,19 +159,25 @@ type Root struct {
 
 // UnpackRequest says how to read the stream on descriptor 0.
 type UnpackRequest struct {
-	Format    string `json:"format"` // "layer" or "aci"
-	MediaType string `json:"mediaType,omitempty"`
-	MaxFiles  int64  `json:"maxFiles,omitempty"`
-	MaxBytes  int64  `json:"maxBytes,omitempty"`
+	Format string `json:"format"` // FormatLayer or FormatACI
 }
 
-// UnpackResult tells what was unpacked.
+// Formats of an UnpackRequest.
+const (
+	FormatLayer = "layer"
+	FormatACI   = "aci"
+)
+
+// UnpackResult tells what was unpacked: unpack.Result on its way.
 type UnpackResult struct {
-	DiffID   string `json:"diffID,omitempty"`
-	TreeSize int64  `json:"treeSize,omitempty"`
-	Files    int64  `json:"files,omitempty"`
-	Manifest []byte `json:"manifest,omitempty"` // an ACI's
-	Err      *Error `json:"error,omitempty"`
+	DiffID   string   `json:"diffID,omitempty"`
+	TreeSize int64    `json:"treeSize,omitempty"`
+	Files    int64    `json:"files,omitempty"`
+	Manifest []byte   `json:"manifest,omitempty"` // an ACI's
+	Implicit []string `json:"implicit,omitempty"`
+	Opaque   bool     `json:"opaque,omitempty"`
+	Notes    []string `json:"notes,omitempty"`
+	Err      *Error   `json:"error,omitempty"`
 }
 
 // Error is an error with its remedy, on its way from the helper to the user.

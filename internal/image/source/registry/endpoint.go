@@ -50,51 +50,55 @@ func (e *endpoint) connect(ctx context.Context) (*http.Client, string, error) {
 	}
 	var first error
 	for _, scheme := range e.schemes {
-		rt, err := e.handshake(ctx, scheme)
+		rt, conclusive, err := e.handshake(ctx, scheme)
 		if err == nil {
 			e.scheme = scheme
 			e.client = &http.Client{Transport: rt, CheckRedirect: e.redirect}
 			return e.client, e.scheme, nil
 		}
-		// The second scheme's error tells more only if the host answered it.
-		var answered *transport.Error
-		if first == nil || errors.As(err, &answered) {
+		if conclusive {
+			return nil, "", err
+		}
+		if first == nil {
 			first = err
 		}
 	}
 	return nil, "", first
 }
 
-func (e *endpoint) handshake(ctx context.Context, scheme string) (http.RoundTripper, error) {
+// handshake finds out how to authenticate, and does so. A conclusive failure is
+// that of a host which does speak this scheme, whatever it said: a certificate
+// that nobody vouches for is no reason to fall back to plain http.
+func (e *endpoint) handshake(ctx context.Context, scheme string) (rt http.RoundTripper, conclusive bool, err error) {
 	reg, err := name.NewRegistry(e.host)
 	if err != nil {
-		return nil, fmt.Errorf("cannot use registry name %q", e.host)
+		return nil, false, fmt.Errorf("cannot use registry name %q", e.host)
 	}
 	auth := authn.Anonymous
 	if scheme == "https" || e.sendSecrets {
 		if auth, err = e.credentials(ctx, reg); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 	only := &oneScheme{inner: e.im.transport, host: reg.RegistryStr(), scheme: scheme, agent: e.im.req.UserAgent, httpOK: e.plainOK(scheme)}
 	ctx, cancel := context.WithTimeoutCause(ctx, 4*e.im.stall, e.im.stalled(e.host))
 	defer cancel()
-	rt, err := transport.NewWithContext(ctx, reg, auth, only, []string{"repository:" + e.repo + ":pull"})
+	rt, err = transport.NewWithContext(ctx, reg, auth, only, []string{"repository:" + e.repo + ":pull"})
 	if err == nil {
-		return rt, nil
+		return rt, true, nil
 	}
 	if only.mu.Lock(); only.err != nil {
 		err = only.err // ggcr tries both schemes and reports twice
 	}
 	only.mu.Unlock()
-	if scheme == "http" && len(e.schemes) == 2 && !e.sendSecrets {
-		var terr *transport.Error
-		if errors.As(err, &terr) && terr.StatusCode == http.StatusUnauthorized {
-			return nil, hint.Wrap(fmt.Errorf("registry %s wants credentials, which are not sent over plain http", e.host),
-				"configure the registry with \"plainHTTP\": true to send them")
-		}
+	var terr *transport.Error
+	var cert *tls.CertificateVerificationError
+	conclusive = errors.As(err, &terr) || errors.As(err, &cert)
+	if terr != nil && terr.StatusCode == http.StatusUnauthorized && scheme == "http" && !e.sendSecrets {
+		return nil, true, hint.Wrap(fmt.Errorf("registry %s wants credentials, which are not sent over plain http", e.host),
+			"configure the registry with \"plainHTTP\": true to send them")
 	}
-	return nil, e.explain(ctx, err, "")
+	return nil, conclusive, e.explain(ctx, err, "")
 }
 
 // plainOK tells whether this endpoint may be sent to places without TLS.

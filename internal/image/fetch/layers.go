@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fetch
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/rkt/rkt/internal/image"
+	"github.com/rkt/rkt/internal/image/fetch/wire"
+	"github.com/rkt/rkt/internal/image/store"
+)
+
+// job is one layer that the store lacks: its blob, its tree, or the proof that
+// the one gives the other.
+type job struct {
+	id     int
+	layer  image.Layer
+	stored bool // the blob is there
+	format string
+
+	blob   *store.BlobWriter
+	tree   *store.LayerDir
+	result wire.UnpackResult
+}
+
+// abort gives up what is not committed.
+func (j *job) abort() {
+	if j.blob != nil {
+		j.blob.Abort()
+	}
+	if j.tree != nil {
+		_ = j.tree.Abort()
+	}
+}
+
+// plan lists the jobs for layers, one per blob, biggest first so that the last
+// one running is a small one, and those that need nothing.
+func (f *fetching) plan(layers []image.Layer) (jobs []*job, present []image.Layer, err error) {
+	proven, err := f.proven()
+	if err != nil {
+		return nil, nil, err
+	}
+	seen := map[image.Digest]image.Digest{}
+	for _, l := range layers {
+		if id, ok := seen[l.Blob]; ok {
+			if id != l.DiffID {
+				return nil, nil, fmt.Errorf("layer %s cannot have two diff IDs", l.Blob)
+			}
+			continue
+		}
+		seen[l.Blob] = l.DiffID
+		size, stored := f.st.HasBlob(l.Blob)
+		if stored && size != l.Size {
+			return nil, nil, fmt.Errorf("layer %s is %d bytes long, the manifest says %d", l.Blob, size, l.Size)
+		}
+		if stored && proven[[2]image.Digest{l.Blob, l.DiffID}] && f.st.HasLayer(l.DiffID) {
+			present = append(present, l)
+			continue
+		}
+		jobs = append(jobs, &job{layer: l, stored: stored, format: wire.FormatLayer})
+	}
+	slices.SortStableFunc(jobs, func(a, b *job) int { return cmp.Compare(b.layer.Size, a.layer.Size) })
+	for i, j := range jobs {
+		j.id = i + 1
+	}
+	return jobs, present, nil
+}
+
+// proven lists which blobs are known to unpack to which trees: those of stored
+// images. A manifest's word is not enough, or an image could put another
+// image's tree under itself by naming its diff ID.
+func (f *fetching) proven() (map[[2]image.Digest]bool, error) {
+	all, err := f.st.List()
+	if err != nil {
+		return nil, err
+	}
+	pairs := map[[2]image.Digest]bool{}
+	for _, r := range all {
+		for _, l := range r.Layers {
+			pairs[[2]image.Digest{l.Blob, l.DiffID}] = true
+		}
+	}
+	return pairs, nil
+}
+
+// run does all jobs, as many at once as lanes and unpackers allow. On error
+// everything is aborted; on success the jobs' blobs and trees are proven and
+// wait for commit.
+func (f *fetching) run(ctx context.Context, h *helper, jobs []*job) (err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	slots := make(chan struct{}, f.opt.unpackers())
+	var all sync.WaitGroup
+	for _, j := range jobs {
+		all.Go(func() {
+			if err := f.do(ctx, h, j, slots); err != nil {
+				cancel(fmt.Errorf("layer %s: %w", j.layer.Blob.ID().Short(), err))
+			}
+		})
+	}
+	// What waits for a lane's next byte is woken by closing it.
+	stop := context.AfterFunc(ctx, func() {
+		if h != nil {
+			h.closePipes()
+		}
+	})
+	all.Wait()
+	stop()
+	if err := context.Cause(ctx); err != nil {
+		for _, j := range jobs {
+			j.abort()
+		}
+		return err
+	}
+	return nil
+}
+
+// do brings one layer: its blob from the helper, unless it is stored, and its
+// tree from the blob while that is still growing.
+func (f *fetching) do(ctx context.Context, h *helper, j *job, slots chan struct{}) error {
+	file, grow := (*os.File)(nil), newGrowing()
+	received := make(chan error, 1)
+	if j.stored {
+		var err error
+		if file, err = f.st.OpenBlob(j.layer.Blob); err != nil {
+			return err
+		}
+		grow.grown(int(j.layer.Size))
+		grow.end(nil)
+		received <- nil
+	} else {
+		if h == nil {
+			return errors.New("its blob is not in the store")
+		}
+		r, done, err := h.want(ctx, wire.Want{ID: j.id, Show: true, Blob: wire.Descriptor{
+			MediaType: j.layer.MediaType, Digest: string(j.layer.Blob), Size: j.layer.Size}})
+		if err != nil {
+			return err
+		}
+		if j.blob, err = f.st.NewBlobAlgo(j.layer.Blob.Algorithm()); err != nil {
+			return err
+		}
+		if file, err = j.blob.Reader(); err != nil {
+			return err
+		}
+		go func() {
+			err := f.download(ctx, j, r, grow)
+			if err == nil {
+				done()
+			}
+			received <- err
+		}()
+	}
+	defer file.Close()
+	uerr := f.unpack(ctx, j, file, grow, slots)
+	// If the blob is corrupt, that is what the user must hear, not what the
+	// extractor made of it: so the download is always seen to its end.
+	derr := <-received
+	switch {
+	case derr != nil:
+		return derr
+	case uerr != nil:
+		return uerr
+	case j.result.DiffID != string(j.layer.DiffID):
+		return fmt.Errorf("it unpacks to %s, the image's configuration says %s", short(j.result.DiffID), short(string(j.layer.DiffID)))
+	}
+	j.layer.TreeSize = j.result.TreeSize
+	if h != nil {
+		return h.order(wire.Order{Done: &wire.Done{ID: j.id}})
+	}
+	return nil
+}
+
+// download receives j's blob and proves it.
+func (f *fetching) download(ctx context.Context, j *job, r io.Reader, grow *growing) error {
+	if err := receive(ctx, j.blob, r, j.layer.Size, grow); err != nil {
+		return err
+	}
+	return verify(j.blob, j.layer)
+}
+
+// verify compares what was received with what the manifest says.
+func verify(b *store.BlobWriter, want image.Layer) error {
+	if b.Size() != want.Size {
+		return fmt.Errorf("it ended after %d of %d bytes", b.Size(), want.Size)
+	}
+	if got := b.Digest(); got != want.Blob {
+		return fmt.Errorf("the download is corrupt: its digest is %s", short(string(got)))
+	}
+	return nil
+}
+
+// unpack feeds a blob to an extractor as soon as one of slots is free.
+func (f *fetching) unpack(ctx context.Context, j *job, file *os.File, grow *growing, slots chan struct{}) error {
+	select {
+	case slots <- struct{}{}:
+		defer func() { <-slots }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	var err error
+	if j.tree, err = f.st.NewLayer(); err != nil {
+		return err
+	}
+	x, err := startExtractor(ctx, f.opt, wire.UnpackRequest{Format: j.format}, j.tree.File())
+	if err != nil {
+		return err
+	}
+	ferr := feed(x.in, file, grow)
+	if ferr != nil {
+		_ = x.cmd.Process.Kill() // it must not take a torn blob for a whole one
+	}
+	res, err := x.wait()
+	if ferr != nil {
+		return ferr
+	}
+	j.result = res
+	return err
+}
+
+// commit stores what jobs brought: first all blobs, then all trees.
+func commit(jobs []*job) error {
+	defer func() {
+		for _, j := range jobs {
+			j.abort()
+		}
+	}()
+	for _, j := range jobs {
+		if j.blob == nil {
+			continue
+		}
+		if err := j.blob.Commit(j.layer.Blob, j.layer.Size); err != nil {
+			return err
+		}
+	}
+	for _, j := range jobs {
+		if err := j.tree.Commit(j.layer.DiffID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func short(digest string) string {
+	if d, err := image.ParseDigest(digest); err == nil {
+		return d.ID().Short()
+	}
+	return fmt.Sprintf("%q", digest)
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fetch
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/image"
+	"github.com/rkt/rkt/internal/image/fetch/wire"
+	"github.com/rkt/rkt/internal/image/store"
+)
+
+// repair unpacks the trees that a stored image lacks from its stored blobs,
+// without asking anybody.
+func repair(ctx context.Context, st *store.Store, opt Options, rec image.Record) error {
+	l, err := waitLock(ctx, st, "repair "+string(rec.ID))
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	f := &fetching{st: st, opt: opt}
+	var jobs []*job
+	for _, l := range rec.Layers {
+		if st.HasLayer(l.DiffID) {
+			continue
+		}
+		if size, ok := st.HasBlob(l.Blob); !ok || size != l.Size {
+			return hint.Wrap(fmt.Errorf("blob %s is gone too", l.Blob.ID().Short()), "remove the image and fetch it again")
+		}
+		j := &job{layer: l, stored: true, format: wire.FormatLayer}
+		if rec.Format == image.ACI {
+			j.format = wire.FormatACI
+		}
+		jobs = append(jobs, j)
+	}
+	if err := f.run(ctx, nil, jobs); err != nil {
+		return err
+	}
+	return commit(jobs)
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package source
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/rkt/rkt/internal/image/fetch/wire"
+	"github.com/rkt/rkt/internal/image/unpack"
+)
+
+// Unpack is `fetch unpack`: it unpacks the blob in into dir as request (a
+// wire.UnpackRequest) asks, and tells result how that went. Its error is that
+// rkt cannot be told.
+func Unpack(ctx context.Context, request string, in io.Reader, dir *os.File, result io.Writer) error {
+	res, err := unpackBlob(ctx, request, in, dir)
+	res.Err = wire.AsError(err)
+	if err := wire.Send(result, res); err != nil {
+		return fmt.Errorf("cannot answer: %w", err)
+	}
+	return nil
+}
+
+func unpackBlob(ctx context.Context, request string, in io.Reader, dir *os.File) (wire.UnpackResult, error) {
+	var req wire.UnpackRequest
+	if err := json.Unmarshal([]byte(request), &req); err != nil {
+		return wire.UnpackResult{}, fmt.Errorf("cannot read request: %w", err)
+	}
+	var opt unpack.Options
+	var res unpack.Result
+	var err error
+	switch req.Format {
+	case wire.FormatLayer:
+		res, err = unpack.Layer(ctx, in, dir, opt)
+	case wire.FormatACI:
+		res, err = unpack.ACI(ctx, in, dir, opt)
+	default:
+		err = fmt.Errorf("cannot unpack format %q", req.Format)
+	}
+	return wire.UnpackResult{
+		DiffID: string(res.DiffID), TreeSize: res.TreeSize, Files: res.Files, Manifest: res.Manifest,
+		Implicit: res.Implicit, Opaque: res.Opaque, Notes: res.Notes,
+	}, err
+}
