@@ -74,6 +74,9 @@ const (
 	layerType    = "application/vnd.oci.image.layer.v1.tar"
 )
 
+// Tar is what a layer is written to.
+type Tar = tar.Writer
+
 // A Layout is a directory that is being filled. It is not safe for concurrent
 // use.
 type Layout struct {
