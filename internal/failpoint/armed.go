@@ -11,6 +11,9 @@ import (
 	"syscall"
 )
 
+// Armed tells whether this build has failpoints.
+const Armed = true
+
 // Hit appends name to the file that RKT_FAILPOINT_TRACE names, so that a test
 // learns which points a command passes, and kills the whole process with
 // SIGKILL if RKT_FAILPOINT is name.

@@ -6,5 +6,8 @@
 // an ordinary build Hit is empty and costs nothing.
 package failpoint
 
+// Armed tells whether this build has failpoints.
+const Armed = false
+
 // Hit does nothing in this build.
 func Hit(string) {}

@@ -56,6 +56,9 @@ func complete(p *lifecycle.Pod, f Flavor, o Options) error {
 	if err := o.apply(c, m, &f); err != nil {
 		return err
 	}
+	if err := placeCgroup(c); err != nil {
+		return err
+	}
 	b, err := encode(c)
 	if err != nil {
 		return err
@@ -110,12 +113,15 @@ func (r *Request) plan(st *store.Store, apps []*app) (*plan, error) {
 			return nil, err
 		}
 	}
+	pl := &plan{manifest: m, document: &contract.Pod{Version: contract.Version, UUID: string(r.UUID), Flavor: r.Flavor.Path}}
+	if err := placeCgroup(pl.document); err != nil {
+		return nil, err
+	}
 	runDir := lifecycle.RunDir(r.DataDir, r.UUID)
 	vols, err := newVolumes(runDir, m.Volumes, r.warn)
 	if err != nil {
 		return nil, err
 	}
-	pl := &plan{manifest: m, document: &contract.Pod{Version: contract.Version, UUID: string(r.UUID), Flavor: r.Flavor.Path}}
 	for _, a := range apps {
 		layers, err := layersOf(st, &a.image)
 		if err != nil {

@@ -12,7 +12,7 @@
 //
 //  1. if the flavor's manifest has an `init` entry point, starts it as a child
 //     in new namespaces of the kinds the manifest lists, killed when stage0's
-//     process dies, with ControlFD as its only link back;
+//     process dies, with the control socket as its only link back;
 //  2. executes the `run` entry point in its own place: same pid, so that the
 //     caller's signals, cgroup and exit status are the pod's.
 //
@@ -39,19 +39,17 @@ const Version = 1
 // File is the name of the document in the pod directory.
 const File = "contract.json"
 
-// Descriptors that stage0 leaves open for stage1; everything else is closed on
-// exec, but stdio.
+// Environment variables from stage0 to `run` and `init`. Descriptors are named
+// by their numbers; all others but stdio are closed on exec.
 const (
-	// LockFD holds the flock on the pod directory's lock file. As long as any
-	// process keeps it, the pod is running. Never handed to apps.
-	LockFD = 3
-	// ControlFD is one end of a SOCK_SEQPACKET pair between `init` and `run`:
-	// Events as JSON, one a packet; descriptors (a pty) travel with them.
-	ControlFD = 4
-)
-
-// Environment variables from stage0 to stage1.
-const (
+	// EnvLockFD is the descriptor that holds the flock on the pod directory's
+	// lock file. As long as any process keeps it, the pod is running. Never
+	// handed to apps.
+	EnvLockFD = "RKT_LOCK_FD"
+	// EnvControlFD is one end of a SOCK_SEQPACKET pair between `init` and
+	// `run`: Events as JSON, one a packet; descriptors (a pty, a pidfd) travel
+	// with them.
+	EnvControlFD = "RKT_CONTROL_FD"
 	// EnvInit is the pid of `init`, seen from the host, for `run`.
 	EnvInit = "RKT_INIT_PID"
 	// EnvTiming carries stage0's time stamps to be printed with stage1's:
@@ -99,10 +97,15 @@ const (
 
 // Pod is the document.
 type Pod struct {
-	Version  int    `json:"version"`
-	UUID     string `json:"uuid"`
+	Version int    `json:"version"`
+	UUID    string `json:"uuid"`
+	// Flavor is the path of the manifest of the flavor this was prepared for.
+	Flavor   string `json:"flavor"`
 	Hostname string `json:"hostname"`
 	Apps     []App  `json:"apps"`
+	// Cgroup is the absolute directory of the pod's cgroup (version 2), which
+	// stage1 makes and removes; "" where the host has no such hierarchy.
+	Cgroup string `json:"cgroup,omitempty"`
 	// Network is "host" or "none".
 	Network string `json:"network"`
 	// HostIPC: the pod keeps the host's IPC namespace (--ipc=parent).
@@ -182,14 +185,6 @@ const (
 // nanoseconds, stream, F or P, text (kubernetes cri-api, "container logs").
 const LogDir = "log"
 
-// StatusDir, below the pod directory, has one file per ended app: its exit
-// status in decimal, 128+n for signal n. `run` writes it.
-const StatusDir = "status"
-
-// PIDFile, in the pod directory, holds the host's pid of the pod's first
-// process in decimal; its mtime is when the pod started. `run` writes it.
-const PIDFile = "pid"
-
 // SeccompFilter chooses a filter. Mode "" is the flavor's default.
 type SeccompFilter struct {
 	Mode  string   `json:"mode,omitempty"`  // "", "retain", "remove", "unconfined"
@@ -211,10 +206,10 @@ type Mount struct {
 	Keep bool `json:"keep,omitempty"`
 }
 
-// Event is a message from `init` to `run` on ControlFD.
+// Event is a message between `init` and `run` on the control socket.
 type Event struct {
-	// Kind is "started" (app, pid), "exited" (app, status), "tty" (a pty master
-	// travels with it), "done" (status: the pod's own), or "timing".
+	// Kind is "started" (app, pid, and a pidfd), "exited" (app, status), "tty"
+	// (with a pty master) or "timing" from `init`; "signal" from `run`.
 	Kind   string `json:"kind"`
 	App    string `json:"app,omitempty"`
 	PID    int    `json:"pid,omitempty"`    // in the pod's pid namespace

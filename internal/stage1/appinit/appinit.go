@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package appinit is an app's last metres: whom it runs as, what it may do,
+// and its program. All flavors that fork their apps share it.
+package appinit
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/linux/caps"
+	"github.com/rkt/rkt/internal/linux/forkexec"
+)
+
+// A Process is to be started in a root of its own.
+type Process struct {
+	Program string   // as seen inside the root
+	Argv    []string // with Argv[0]
+	Env     []string
+	Dir     string // working directory inside the root, entered as the user
+	User    Credential
+	// Bounding is the capability bounding set. A root process starts with all
+	// of it, another user's with none (no ambient set yet).
+	Bounding caps.Set
+	// Filter is the seccomp filter; nil for none.
+	Filter     []unix.SockFilter
+	NoNewPrivs bool
+	// Stdio are the descriptors that become 0, 1 and 2.
+	Stdio [3]int
+	// Terminal: Stdio[0] becomes the controlling terminal.
+	Terminal bool
+	// Root is the path, in the caller's root, of the mount that becomes the
+	// process's root in a mount namespace of its own; "" stays where the
+	// calling thread is.
+	Root string
+	// CgroupFD is the cgroup v2 directory to be born in; 0 for the caller's.
+	CgroupFD int
+	// CgroupView mounts the process's own cgroup, read-only, at this directory
+	// if it is there; "" does not.
+	CgroupView string
+}
+
+// Start forks and returns the process's pid once it runs its program. Nothing
+// between is visible: on error there is no process. The order of the steps is
+// what makes them safe; each says why it is where it is.
+func (p *Process) Start() (int, error) {
+	c := &forkexec.Child{CgroupFD: p.CgroupFD}
+	// A session of its own: no signal of the caller's terminal, no tty to push
+	// keys into.
+	c.Call("start a session", unix.SYS_SETSID)
+	high, err := p.stdio(c)
+	defer func() {
+		for _, fd := range high {
+			_ = unix.Close(fd)
+		}
+	}()
+	if err != nil {
+		return 0, err
+	}
+	if p.Root != "" {
+		c.CloneFlags |= unix.CLONE_NEWNS
+		if err := p.root(c); err != nil {
+			return 0, err
+		}
+	}
+	if err := p.privileges(c); err != nil {
+		return 0, err
+	}
+	// Nothing but stdio survives exec, whatever was left open.
+	c.Call("close descriptors", unix.SYS_CLOSE_RANGE, 3, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC)
+	if p.Filter != nil {
+		// The last thing before exec, so that it need not allow what only we
+		// need.
+		if err := p.filter(c); err != nil {
+			return 0, err
+		}
+	}
+	if err := c.Exec(p.Program, p.Argv, p.Env); err != nil {
+		return 0, err
+	}
+	return c.Start()
+}
+
+// stdio places the three descriptors. They are first duplicated above 2, so
+// that placing one does not overwrite another.
+func (p *Process) stdio(c *forkexec.Child) (high []int, err error) {
+	for i, fd := range p.Stdio {
+		h, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 10)
+		if err != nil {
+			return high, fmt.Errorf("cannot hand over descriptor %d: %w", fd, err)
+		}
+		high = append(high, h)
+		c.Call("place a standard stream", unix.SYS_DUP3, uintptr(h), uintptr(i), 0)
+	}
+	if p.Terminal {
+		c.Call("take the terminal", unix.SYS_IOCTL, 0, unix.TIOCSCTTY, 0)
+	}
+	return high, nil
+}
+
+// root makes p.Root the root of the child's new mount namespace (pivot_root(2),
+// "pivot_root(".", ".")"). A path, not a descriptor: the new namespace has
+// copies of our mounts, and only the kernel's copy of root and cwd point there.
+func (p *Process) root(c *forkexec.Child) error {
+	dir, err := c.String(p.Root)
+	if err != nil {
+		return err
+	}
+	dot, _ := c.String(".")
+	slash, _ := c.String("/")
+	c.Call("enter the root", unix.SYS_CHDIR, dir)
+	c.Call("change the root", unix.SYS_PIVOT_ROOT, dot, dot)
+	c.Call("leave the old root", unix.SYS_UMOUNT2, dot, unix.MNT_DETACH)
+	c.Call("enter the root", unix.SYS_CHDIR, slash)
+	if p.CgroupView != "" {
+		view, err := c.String(p.CgroupView)
+		if err != nil {
+			return err
+		}
+		fstype, _ := c.String("cgroup2")
+		c.Call("make a cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
+		c.CallIgnoring(unix.ENOENT, "mount the cgroup", unix.SYS_MOUNT, fstype, view, fstype,
+			unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)
+	}
+	return nil
+}
+
+// privileges gives up what the process must not have. Order: the bounding set
+// while CAP_SETPCAP is there; ids with PR_SET_KEEPCAPS, so that the filter can
+// still be installed without no_new_privs; the working directory as the user;
+// capabilities last. What is kept until exec does not survive it: exec computes
+// a root process's set from the bounding set and leaves others none
+// (capabilities(7), "Transformation of capabilities during execve()").
+func (p *Process) privileges(c *forkexec.Child) error {
+	have, _, err := caps.Bounding()
+	if err != nil {
+		return err
+	}
+	for _, n := range have.Without(p.Bounding).Numbers() {
+		c.Call("drop "+caps.Name(n), unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(n), 0, 0, 0)
+	}
+	c.Call("clear ambient capabilities", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+	var groups uintptr
+	if len(p.User.Groups) > 0 {
+		groups = uintptr(unsafe.Pointer(&p.User.Groups[0]))
+		c.Keep(p.User.Groups)
+	}
+	u, g := uintptr(p.User.UID), uintptr(p.User.GID)
+	c.Call("set supplementary groups", unix.SYS_SETGROUPS, uintptr(len(p.User.Groups)), groups)
+	c.Call("set the group", unix.SYS_SETRESGID, g, g, g)
+	c.Call("keep capabilities", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0, 0, 0)
+	c.Call("set the user", unix.SYS_SETRESUID, u, u, u)
+	c.Call("set the file mode mask", unix.SYS_UMASK, 0o022)
+	dir, err := c.String(p.Dir)
+	if err != nil {
+		return err
+	}
+	c.Call("enter working directory "+p.Dir, unix.SYS_CHDIR, dir)
+
+	held := caps.Set(0)
+	if p.User.UID == 0 {
+		held = p.Bounding
+	}
+	if p.Filter != nil && !p.NoNewPrivs {
+		held |= caps.Of(unix.CAP_SYS_ADMIN) // for seccomp(2) without no_new_privs
+	}
+	hdr := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	data := &[2]unix.CapUserData{
+		{Effective: uint32(held), Permitted: uint32(held)},
+		{Effective: uint32(held >> 32), Permitted: uint32(held >> 32)},
+	}
+	c.Keep(hdr)
+	c.Keep(data)
+	c.Call("set capabilities", unix.SYS_CAPSET, uintptr(unsafe.Pointer(hdr)), uintptr(unsafe.Pointer(data)))
+	if p.NoNewPrivs {
+		c.Call("set no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	}
+	return nil
+}
+
+func (p *Process) filter(c *forkexec.Child) error {
+	if len(p.Filter) == 0 || len(p.Filter) > unix.BPF_MAXINSNS {
+		return errors.New("cannot install the seccomp filter: it has no or too many instructions")
+	}
+	prog := &unix.SockFprog{Len: uint16(len(p.Filter)), Filter: &p.Filter[0]}
+	c.Keep(prog)
+	c.Keep(p.Filter)
+	c.Call("install the seccomp filter", unix.SYS_SECCOMP,
+		unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(prog)))
+	return nil
+}
+
+// Failed turns Start's error into one for people: the app's name and, for an
+// exec that the kernel refused, what is missing.
+func (p *Process) Failed(root int, err error) error {
+	var fe *forkexec.Error
+	if errors.As(err, &fe) && fe.What == "execute "+p.Program {
+		if why := Explain(root, p.Program, fe.Errno); why != "" {
+			return fmt.Errorf("cannot execute %q: %s", p.Program, why)
+		}
+	}
+	return fmt.Errorf("cannot %w", err)
+}
+
+// LendOutput makes pipes that the process will write to openable by its user,
+// who may reach them again through /dev/stdout (as runc does).
+func LendOutput(uid uint32, fds ...int) error {
+	if uid == 0 {
+		return nil
+	}
+	for _, fd := range fds {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return os.NewSyscallError("fstat", err)
+		}
+		if st.Mode&unix.S_IFMT == unix.S_IFIFO && st.Uid != uid {
+			if err := unix.Fchown(fd, int(uid), -1); err != nil && err != unix.EPERM {
+				return os.NewSyscallError("fchown", err)
+			}
+		}
+	}
+	return nil
+}

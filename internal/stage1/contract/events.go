@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package contract
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// EventsFile, in the pod directory, is what `run` tells of the pod's life: one
+// line an event, each appended by one write, never changed:
+//
+//	init PID TIME             the pod's first process, by the host's pid
+//	started APP PID TIME      an app's process, by the host's pid
+//	exited APP STATUS TIME    128+n for signal n
+//
+// TIME is nanoseconds since the epoch. One file rather than one a fact: making
+// a file is what costs on the start path.
+const EventsFile = "events"
+
+// Events is the content of EventsFile.
+type Events struct {
+	Init    int // pid; 0 if the pod never started
+	Started time.Time
+	Apps    map[string]AppEvents
+}
+
+// AppEvents is what is known of one app.
+type AppEvents struct {
+	PID      int
+	Started  time.Time
+	Ended    bool
+	Status   int
+	Finished time.Time
+}
+
+// ParseEvents reads EventsFile's content. Lines that a crash cut short, or that
+// a later version added, are passed over.
+func ParseEvents(text string) Events {
+	e := Events{Apps: map[string]AppEvents{}}
+	for line := range strings.Lines(text) {
+		if !strings.HasSuffix(line, "\n") {
+			break
+		}
+		f := strings.Fields(line)
+		if len(f) < 3 {
+			continue
+		}
+		number, err1 := strconv.Atoi(f[len(f)-2])
+		ns, err2 := strconv.ParseInt(f[len(f)-1], 10, 64)
+		if err1 != nil || err2 != nil {
+			continue
+		}
+		at := time.Unix(0, ns)
+		switch {
+		case f[0] == "init" && len(f) == 3:
+			e.Init, e.Started = number, at
+		case f[0] == "started" && len(f) == 4:
+			a := e.Apps[f[1]]
+			a.PID, a.Started = number, at
+			e.Apps[f[1]] = a
+		case f[0] == "exited" && len(f) == 4:
+			a := e.Apps[f[1]]
+			a.Ended, a.Status, a.Finished = true, number, at
+			e.Apps[f[1]] = a
+		}
+	}
+	return e
+}
+
+// InitLine, StartedLine and ExitedLine are lines of EventsFile.
+func InitLine(pid int, at int64) string { return line("init", "", pid, at) }
+
+// StartedLine tells of an app's process.
+func StartedLine(app string, pid int, at int64) string { return line("started", app, pid, at) }
+
+// ExitedLine tells of an app's end.
+func ExitedLine(app string, status int, at int64) string { return line("exited", app, status, at) }
+
+func line(kind, app string, number int, at int64) string {
+	words := []string{kind}
+	if app != "" {
+		words = append(words, app)
+	}
+	return strings.Join(append(words, strconv.Itoa(number), strconv.FormatInt(at, 10)), " ") + "\n"
+}

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package native
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/linux/caps"
+	"github.com/rkt/rkt/internal/linux/pty"
+	"github.com/rkt/rkt/internal/linux/safepath"
+	"github.com/rkt/rkt/internal/linux/seccomp"
+	"github.com/rkt/rkt/internal/stage1/appinit"
+	"github.com/rkt/rkt/internal/stage1/contract"
+)
+
+// app is an app of the pod and its process.
+type app struct {
+	*contract.App
+	root   int // descriptor of its root
+	cgroup int // descriptor of its cgroup; 0 if the pod has none
+	pid    int // 0 before and after; guarded by supervisor.mu
+	log    *logFile
+	user   appinit.Credential
+}
+
+func (a *app) stopSignal() unix.Signal {
+	if n := unix.SignalNum(a.StopSignal); n != 0 {
+		return n
+	}
+	if n, err := strconv.Atoi(a.StopSignal); err == nil && n > 0 && n < 65 {
+		return unix.Signal(n)
+	}
+	return unix.SIGTERM
+}
+
+// start runs the app's pre-start handler and then the app.
+func (s *supervisor) start(a *app) error {
+	var err error
+	if a.user, err = appinit.LookupUser(a.root, a.User, a.Group, a.SupplementaryGIDs); err != nil {
+		return fmt.Errorf("cannot run app %q: %w", a.Name, err)
+	}
+	if len(a.PreStart) > 0 {
+		status, err := s.handler(a, a.PreStart)
+		if err == nil && status != 0 {
+			err = fmt.Errorf("it ended with status %d", status)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot run pre-start handler of app %q: %w", a.Name, err)
+		}
+	}
+	p, err := s.process(a, a.Exec)
+	if err != nil {
+		return fmt.Errorf("cannot run app %q: %w", a.Name, err)
+	}
+	p.User = a.user
+	done, err := s.streams(a, p)
+	if err != nil {
+		return fmt.Errorf("cannot run app %q: %w", a.Name, err)
+	}
+	restore, err := s.oomScore(a.OOMScoreAdj)
+	if err != nil {
+		return fmt.Errorf("cannot run app %q: %w", a.Name, err)
+	}
+	s.mu.Lock() // a signal that comes now must find the pid
+	pid, err := p.Start()
+	a.pid = pid
+	stopping := s.stopping
+	s.mu.Unlock()
+	restore()
+	done()
+	if err != nil {
+		return fmt.Errorf("cannot run app %q: %w", a.Name, p.Failed(a.root, err))
+	}
+	if stopping {
+		s.stop()
+	}
+	return s.announce(a, pid)
+}
+
+// announce tells `run` of the app and hands it a pidfd, from which it learns
+// the pid that the host knows.
+func (s *supervisor) announce(a *app, pid int) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return fmt.Errorf("cannot watch app %q: %w", a.Name, err)
+	}
+	defer unix.Close(fd)
+	return s.ctl.send(contract.Event{Kind: "started", App: a.Name, PID: pid, Time: time.Now().UnixNano()}, fd)
+}
+
+// process is what the app and everything that runs in its place have in common.
+func (s *supervisor) process(a *app, argv []string) (*appinit.Process, error) {
+	p, err := confinement(s.doc, a.App)
+	if err != nil {
+		return nil, err
+	}
+	p.Root = "/" + a.Name
+	p.CgroupView = "/sys/fs/cgroup"
+	if p.Program, err = appinit.LookupProgram(a.root, argv[0], a.WorkingDir, a.Environment); err != nil {
+		return nil, err
+	}
+	p.Argv = argv
+	p.CgroupFD = a.cgroup
+	return p, nil
+}
+
+// confinement is what the document says about what app may do; it is the same
+// for the app itself and for what `rkt enter` starts beside it.
+func confinement(doc *contract.Pod, app *contract.App) (*appinit.Process, error) {
+	p := &appinit.Process{
+		Env:        app.Environment,
+		Dir:        app.WorkingDir,
+		NoNewPrivs: app.NoNewPrivs,
+	}
+	if p.Dir == "" {
+		p.Dir = "/"
+	}
+	have, known, err := caps.Bounding()
+	if err != nil {
+		return nil, err
+	}
+	if doc.Insecure.Capabilities {
+		p.Bounding = have
+	} else if p.Bounding, _, err = caps.Choose(app.Capabilities, have, known); err != nil {
+		return nil, err
+	}
+	if !doc.Insecure.Seccomp {
+		f := seccomp.Filter{Mode: app.Seccomp.Mode, Names: app.Seccomp.Names, Errno: app.Seccomp.Errno}
+		if p.Filter, err = seccomp.ForApp(f, uint64(p.Bounding)); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// handler runs an event handler to its end, as root of the app's root.
+func (s *supervisor) handler(a *app, argv []string) (status int, err error) {
+	p, err := s.process(a, argv)
+	if err != nil {
+		return 0, err
+	}
+	null, err := safepath.OpenInRoot(a.root, "dev/null", unix.O_RDWR)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(null)
+	p.Stdio = [3]int{null, 1, 2}
+	pid, err := p.Start()
+	if err != nil {
+		return 0, p.Failed(a.root, err)
+	}
+	return waitFor(pid)
+}
+
+func (s *supervisor) postStop(a *app) error {
+	if len(a.PostStop) == 0 {
+		return nil
+	}
+	status, err := s.handler(a, a.PostStop)
+	if err == nil && status != 0 {
+		err = fmt.Errorf("it ended with status %d", status)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot run post-stop handler of app %q: %w", a.Name, err)
+	}
+	return nil
+}
+
+// streams chooses the process's standard streams. done closes this side's
+// copies once the process has its own.
+func (s *supervisor) streams(a *app, p *appinit.Process) (done func(), err error) {
+	var opened []int
+	done = func() {
+		for _, fd := range opened {
+			unix.Close(fd)
+		}
+	}
+	if s.doc.Interactive && pty.IsTerminal(0) {
+		slave, err := s.terminal(a)
+		if err != nil {
+			return nil, err
+		}
+		p.Stdio = [3]int{slave, slave, slave}
+		p.Terminal = true
+		opened = append(opened, slave)
+		return done, nil
+	}
+	p.Stdio = [3]int{0, 1, 2}
+	null := -1
+	useNull := func(i int) error {
+		if null < 0 {
+			if null, err = safepath.OpenInRoot(a.root, "dev/null", unix.O_RDWR); err != nil {
+				return err
+			}
+			opened = append(opened, null)
+		}
+		p.Stdio[i] = null
+		return nil
+	}
+	if !s.doc.Interactive && a.Stdin != contract.Inherit {
+		if err := useNull(0); err != nil {
+			return nil, err
+		}
+	}
+	for i, mode := range []contract.Stream{1: a.Stdout, 2: a.Stderr} {
+		switch mode {
+		case contract.Null:
+			if err := useNull(i); err != nil {
+				return nil, err
+			}
+		case contract.Log:
+			w, err := a.log.stream(i)
+			if err != nil {
+				return nil, err
+			}
+			p.Stdio[i] = w
+			opened = append(opened, w)
+		}
+	}
+	return done, appinit.LendOutput(a.user.UID, p.Stdio[1], p.Stdio[2])
+}
+
+// terminal makes a pty in the app's own /dev/pts, gives its master to `run`
+// and its slave to the app, as /dev/console too.
+func (s *supervisor) terminal(a *app) (slave int, err error) {
+	pts, err := safepath.OpenInRoot(a.root, "dev/pts", unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(pts)
+	master, slave, err := pty.Open(pts)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(master)
+	if err := unix.Fchown(slave, int(a.user.UID), -1); err != nil {
+		unix.Close(slave)
+		return -1, os.NewSyscallError("fchown", err)
+	}
+	pty.CopySize(slave, 0)
+	if err := s.ctl.send(contract.Event{Kind: "tty", App: a.Name}, master); err != nil {
+		unix.Close(slave)
+		return -1, err
+	}
+	return slave, nil
+}
+
+// oomScore sets this process's own OOM score through the descriptor that setUp
+// opened; the app inherits it at its start. restore sets it back.
+func (s *supervisor) oomScore(score *int) (restore func(), err error) {
+	if score == nil {
+		return func() {}, nil
+	}
+	buf := make([]byte, 16)
+	n, err := unix.Pread(s.oom, buf, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read own OOM score: %w", err)
+	}
+	if _, err := unix.Pwrite(s.oom, []byte(strconv.Itoa(*score)), 0); err != nil {
+		return nil, fmt.Errorf("cannot set OOM score %d: %w", *score, err)
+	}
+	return func() { _, _ = unix.Pwrite(s.oom, buf[:n], 0) }, nil
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package native
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/linux/cgroup"
+	"github.com/rkt/rkt/internal/linux/pty"
+	"github.com/rkt/rkt/internal/linux/safepath"
+	"github.com/rkt/rkt/internal/stage1/appinit"
+	"github.com/rkt/rkt/internal/stage1/contract"
+)
+
+// Enter is the `enter` entry point: it runs argv beside the app, in all its
+// namespaces and its cgroup, as its user, with its capabilities, seccomp
+// filter and environment, and returns argv's exit status. A terminal of the
+// caller's is not handed over: the command gets one of the pod's own.
+func Enter(name string, argv []string) (int, error) {
+	doc, err := document(".")
+	if err != nil {
+		return 0, err
+	}
+	var app *contract.App
+	for i := range doc.Apps {
+		if doc.Apps[i].Name == name {
+			app = &doc.Apps[i]
+		}
+	}
+	if app == nil {
+		return 0, fmt.Errorf("cannot enter app %q: the pod has none of that name", name)
+	}
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return 0, os.NewSyscallError("prctl", err)
+	}
+	runtime.LockOSThread() // its namespaces are about to differ; it ends with the process
+	p, err := confinement(doc, app)
+	if err != nil {
+		return 0, fmt.Errorf("cannot enter app %q: %w", name, err)
+	}
+	if err := joinApp(name, doc.Cgroup, p); err != nil {
+		return 0, fmt.Errorf("cannot enter app %q: %w", name, err)
+	}
+	root, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, os.NewSyscallError("open", err)
+	}
+	if p.User, err = appinit.LookupUser(root, app.User, app.Group, app.SupplementaryGIDs); err != nil {
+		return 0, fmt.Errorf("cannot enter app %q: %w", name, err)
+	}
+	p.Env = withTerm(p.Env)
+	if p.Program, err = appinit.LookupProgram(root, argv[0], p.Dir, p.Env); err != nil {
+		return 0, fmt.Errorf("cannot enter app %q: %w", name, err)
+	}
+	p.Argv = argv
+	return attend(p, root)
+}
+
+// joinApp moves the calling thread into the app's namespaces and finds its
+// cgroup. The pod's pid namespace is that of the thread's children.
+func joinApp(name, group string, p *appinit.Process) error {
+	first, err := openInit(".")
+	if err != nil {
+		return err
+	}
+	events, err := readEvents(".")
+	if err != nil {
+		return err
+	}
+	pid := events.Apps[name].PID
+	if pid == 0 {
+		return errors.New("it is just starting")
+	}
+	target, err := openProcess(pid)
+	if err != nil {
+		return err
+	}
+	if first.fd < 0 || target.fd < 0 || !sameNamespace(first.pid, target.pid) {
+		return errors.New("it has ended")
+	}
+	defer unix.Close(first.fd)
+	defer unix.Close(target.fd)
+	if group != "" {
+		if p.CgroupFD, err = cgroup.Open(group + "/" + name); err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+		p.CgroupFD = max(p.CgroupFD, 0)
+	}
+	if err := unix.Unshare(unix.CLONE_FS); err != nil { // a thread that shares its root cannot change it
+		return os.NewSyscallError("unshare", err)
+	}
+	const all = unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP | unix.CLONE_NEWNS
+	if err := unix.Setns(target.fd, all); err != nil {
+		return fmt.Errorf("cannot join its namespaces: %w", err)
+	}
+	return nil
+}
+
+// sameNamespace tells whether two processes are in one pid namespace.
+func sameNamespace(a, b int) bool {
+	la, err1 := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", a))
+	lb, err2 := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", b))
+	return err1 == nil && err2 == nil && la == lb
+}
+
+// withTerm adds the caller's TERM unless the app has one.
+func withTerm(env []string) []string {
+	term, ok := os.LookupEnv("TERM")
+	if !ok || term == "" {
+		return env
+	}
+	for _, e := range env {
+		if strings.HasPrefix(e, "TERM=") {
+			return env
+		}
+	}
+	return append(env[:len(env):len(env)], "TERM="+term)
+}
+
+// attend starts the process on the caller's streams, or on a pty of the pod's
+// if the caller has a terminal, passes signals on and waits for its end.
+func attend(p *appinit.Process, root int) (int, error) {
+	p.Stdio = [3]int{0, 1, 2}
+	master := -1
+	if pty.IsTerminal(0) && pty.IsTerminal(1) {
+		pts, err := safepath.OpenInRoot(root, "dev/pts", unix.O_PATH|unix.O_DIRECTORY)
+		if err != nil {
+			return 0, err
+		}
+		var slave int
+		if master, slave, err = pty.Open(pts); err != nil {
+			return 0, err
+		}
+		defer unix.Close(master)
+		if err := unix.Fchown(slave, int(p.User.UID), -1); err != nil {
+			return 0, os.NewSyscallError("fchown", err)
+		}
+		pty.CopySize(slave, 0)
+		p.Stdio = [3]int{slave, slave, slave}
+		p.Terminal = true
+	} else if err := appinit.LendOutput(p.User.UID, 1, 2); err != nil {
+		return 0, err
+	}
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGWINCH)
+	pid, err := p.Start()
+	if err != nil {
+		return 0, p.Failed(root, err)
+	}
+	go func() {
+		for s := range signals {
+			if s == unix.SIGWINCH {
+				if master >= 0 {
+					pty.CopySize(master, 0)
+				}
+				continue
+			}
+			_ = unix.Kill(pid, s.(unix.Signal))
+		}
+	}()
+	if master >= 0 {
+		restore, err := pty.Raw(0)
+		if err == nil {
+			defer restore()
+		}
+		unix.Close(p.Stdio[0])
+		go pty.CopyIn(master, 0)
+		pty.CopyOut(1, master)
+	}
+	return waitFor(pid)
+}
+
+func waitFor(pid int) (int, error) {
+	for {
+		var ws unix.WaitStatus
+		_, err := unix.Wait4(pid, &ws, 0, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return 0, os.NewSyscallError("wait4", err)
+		}
+		status, _ := exitStatus(ws)
+		return status, nil
+	}
+}

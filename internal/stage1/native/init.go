@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package native
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/failpoint"
+	"github.com/rkt/rkt/internal/linux/cgroup"
+	"github.com/rkt/rkt/internal/stage1/contract"
+)
+
+// supervisor is the pod's first process: it builds the apps' roots, starts
+// them, reaps, and decides when the pod is over.
+type supervisor struct {
+	doc   *contract.Pod
+	ctl   control
+	shelf *shelf
+	marks timing
+	group string // the pod's cgroup, absolute on the host; "" where there is none
+	apps  []*app
+	oom   int // this process's oom_score_adj, open if an app wants its own
+
+	mu       sync.Mutex // guards what follows and the apps' pids
+	stopping bool
+	status   int // of the first app that failed
+}
+
+// Init is the `init` entry point: the pod's first process. It returns the
+// pod's exit status, or an error if the pod did not come to run; then no
+// process of it is left once Init's own has ended. Its working directory is
+// the pod's; the calling goroutine stays on the main thread.
+func Init() (int, error) {
+	runtime.LockOSThread()
+	s := &supervisor{marks: newTiming()}
+	s.marks.add("init started")
+	fd, err := inherited(contract.EnvControlFD)
+	if err != nil {
+		return 0, err
+	}
+	s.ctl = control(fd)
+	// The lock stays open here too: the pod runs as long as this process does,
+	// even if `run` was killed a moment ago.
+	if _, err := inherited(contract.EnvLockFD); err != nil {
+		return 0, err
+	}
+	// Nothing inside may trace, or open the descriptors of, this process.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return 0, os.NewSyscallError("prctl", err)
+	}
+	// As pid 1 it must not die of what an app sends; `run` speaks by control.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT,
+		unix.SIGUSR1, unix.SIGUSR2, unix.SIGABRT, unix.SIGALRM, unix.SIGPIPE, unix.SIGPWR)
+	if s.doc, err = document("."); err != nil {
+		return 0, err
+	}
+	if err := s.setUp(); err != nil {
+		return 0, err
+	}
+	s.marks.add("roots ready")
+	go s.listen()
+	for _, a := range s.apps {
+		if err := s.start(a); err != nil {
+			return 0, err
+		}
+	}
+	s.marks.add("apps started")
+	if s.marks.wanted {
+		_ = s.ctl.send(contract.Event{Kind: "timing", Timing: s.marks.String()}, -1)
+	}
+	return s.reap(), nil
+}
+
+// setUp does everything that needs the host's view, then leaves it.
+func (s *supervisor) setUp() error {
+	doc := s.doc
+	if _, err := unix.Setsid(); err != nil && err != unix.EPERM {
+		return os.NewSyscallError("setsid", err)
+	}
+	_, _ = unix.KeyctlJoinSessionKeyring("") // not the caller's keys; kernels without keys have none to leak
+	unix.Umask(0)
+	if err := unix.Sethostname([]byte(doc.Hostname)); err != nil {
+		return fmt.Errorf("cannot set hostname %q: %w", doc.Hostname, err)
+	}
+	if doc.Network == "none" {
+		if err := loopbackUp(); err != nil {
+			return err
+		}
+	}
+	// What the host mounts later reaches volumes; nothing flows back.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return fmt.Errorf("cannot detach from the host's mounts: %w", err)
+	}
+	if err := s.makeCgroups(); err != nil {
+		return err
+	}
+	var err error
+	for i := range doc.Apps {
+		a := &app{App: &doc.Apps[i]}
+		s.apps = append(s.apps, a)
+		if a.log, err = openLog(a.App); err != nil {
+			return err
+		}
+		if s.group != "" {
+			if a.cgroup, err = cgroup.Open(s.group + "/" + a.Name); err != nil {
+				return err
+			}
+		}
+		if a.OOMScoreAdj != nil && s.oom == 0 {
+			if s.oom, err = unix.Open("/proc/self/oom_score_adj", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
+				return fmt.Errorf("cannot open own OOM score: %w", err)
+			}
+		}
+	}
+	if s.shelf, err = newShelf(doc); err != nil {
+		return err
+	}
+	for _, a := range s.apps {
+		if a.root, err = s.shelf.appRoot(a.App); err != nil {
+			return err
+		}
+	}
+	return s.shelf.pivot()
+}
+
+// makeCgroups makes the pod's cgroup and one in it for each app. Where the host
+// has no version 2 hierarchy, or does not let us, there is none: nothing
+// depends on it yet but accounting.
+func (s *supervisor) makeCgroups() error {
+	if s.doc.Cgroup == "" {
+		return nil
+	}
+	if err := cgroup.Create(s.doc.Cgroup); err != nil {
+		if errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+			return nil
+		}
+		return err
+	}
+	failpoint.Hit("native/cgroup")
+	s.group = s.doc.Cgroup
+	for i := range s.doc.Apps {
+		if err := cgroup.Create(s.group + "/" + s.doc.Apps[i].Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listen takes messages from `run` until it is gone; then the kernel ends this
+// process too (PR_SET_PDEATHSIG).
+func (s *supervisor) listen() {
+	for {
+		e, fd, ok := s.ctl.receive()
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+		if !ok {
+			return
+		}
+		if e.Kind == kindSignal {
+			s.signal(unix.Signal(e.Signal))
+		}
+	}
+}
+
+// signal gives sig to every app's process. SIGTERM is the pod's stop: each app
+// gets its own stop signal, and SIGKILL when its time is over.
+func (s *supervisor) signal(sig unix.Signal) {
+	if sig == unix.SIGTERM {
+		s.stop()
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.apps {
+		if a.pid > 0 {
+			_ = unix.Kill(a.pid, sig)
+		}
+	}
+}
+
+// stop asks every app to end and, after the pod's stop time, kills all that is
+// left in the pod, which is all but this process.
+func (s *supervisor) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.apps {
+		if a.pid > 0 {
+			_ = unix.Kill(a.pid, a.stopSignal())
+		}
+	}
+	if s.stopping {
+		return
+	}
+	s.stopping = true
+	time.AfterFunc(time.Duration(s.doc.StopSeconds)*time.Second, func() { _ = unix.Kill(-1, unix.SIGKILL) })
+}
+
+// reap waits for children until the last app has ended and returns the pod's
+// status: that of the first app that failed, else 0. When an app fails, the
+// others are stopped; when one ends well, the others go on.
+func (s *supervisor) reap() int {
+	for {
+		var ws unix.WaitStatus
+		pid, err := unix.Wait4(-1, &ws, 0, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil { // ECHILD: cannot be while an app runs
+			return s.status
+		}
+		if s.ended(pid, ws) {
+			return s.status
+		}
+	}
+}
+
+// ended notes the end of a process and tells whether it was the last app's.
+func (s *supervisor) ended(pid int, ws unix.WaitStatus) (last bool) {
+	s.mu.Lock()
+	var a *app
+	running := 0
+	for _, other := range s.apps {
+		switch {
+		case other.pid == pid:
+			a = other
+		case other.pid > 0:
+			running++
+		}
+	}
+	if a == nil {
+		s.mu.Unlock()
+		return false // a process that apps left behind
+	}
+	a.pid = 0
+	status, sig := exitStatus(ws)
+	if s.status == 0 {
+		s.status = status
+	}
+	s.mu.Unlock()
+	if err := s.postStop(a); err != nil {
+		fmt.Fprintln(os.Stderr, "stage1:", err)
+	}
+	a.log.drain()
+	_ = s.ctl.send(contract.Event{Kind: "exited", App: a.Name, Status: status, Signal: sig, Time: time.Now().UnixNano()}, -1)
+	if running == 0 {
+		return true
+	}
+	if status != 0 {
+		s.stop()
+	}
+	return false
+}
+
+func exitStatus(ws unix.WaitStatus) (status, sig int) {
+	if ws.Signaled() {
+		return 128 + int(ws.Signal()), int(ws.Signal())
+	}
+	return ws.ExitStatus(), 0
+}
+
+// loopbackUp brings lo up in the pod's network namespace (netdevice(7)).
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("cannot bring the pod's loopback up: %w", err)
+	}
+	defer unix.Close(fd)
+	req, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	req.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req); err != nil {
+		return fmt.Errorf("cannot bring the pod's loopback up: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package native is the default flavor of stage1: kernel namespaces, with a
+// supervisor of rkt's own as the pod's first process.
+//
+// A reader finds the pod's life in this order: run.go (outside, in the
+// caller's place), init.go (the pod's first process), root.go (what an app
+// sees), app.go (an app's start), enter.go, stop.go.
+package native
+
+import "github.com/rkt/rkt/internal/stage1/contract"
+
+// Manifest declares the flavor; `stage1-native manifest` prints it.
+func Manifest() contract.Manifest {
+	return contract.Manifest{
+		ContractVersion: contract.Version,
+		Name:            "native",
+		Entrypoints: map[string][]string{
+			"init":  {"stage1-native", "init"},
+			"run":   {"stage1-native", "run"},
+			"enter": {"stage1-native", "enter"},
+			"stop":  {"stage1-native", "stop"},
+			"gc":    {"stage1-native", "gc"},
+		},
+		Namespaces: []string{"pid", "mount", "ipc", "uts", "net"},
+		Features: []contract.Feature{
+			contract.MultipleApps, contract.Interactive, contract.ReadOnlyRoot, contract.Volumes,
+			contract.Hostname, contract.DNS, contract.NetHost, contract.NetNone,
+			contract.Capabilities, contract.Seccomp, contract.NoNewPrivs, contract.OOMScoreAdj,
+			contract.ProtectedPaths, contract.EventHandlers, contract.Logs, contract.HostIPC,
+		},
+	}
+}

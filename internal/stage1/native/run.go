@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package native
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/linux/pty"
+	"github.com/rkt/rkt/internal/stage1/contract"
+)
+
+// Run is the `run` entry point: it stands in the place of the rkt process that
+// the caller started, passes signals on, notes the
+// pod's events, and returns the pod's exit status. Its end is the pod's end: `init`
+// is killed with it.
+func Run() (int, error) {
+	r := &runner{events: make(chan event), ended: make(chan unix.WaitStatus, 1)}
+	var err error
+	if r.init, err = strconv.Atoi(os.Getenv(contract.EnvInit)); err != nil || r.init < 2 {
+		return 0, fmt.Errorf("cannot start: %s is not set; only rkt starts this program", contract.EnvInit)
+	}
+	fd, err := inherited(contract.EnvControlFD)
+	if err != nil {
+		return 0, err
+	}
+	r.ctl = control(fd)
+	if _, err := inherited(contract.EnvLockFD); err != nil {
+		return 0, err
+	}
+	r.stage0, r.timing = os.LookupEnv(contract.EnvTiming)
+	signals := make(chan os.Signal, 16)
+	for _, sig := range []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH} {
+		if !signal.Ignored(sig) { // nohup and the like keep their meaning
+			signal.Notify(signals, sig)
+		}
+	}
+	if r.file, err = os.OpenFile(contract.EventsFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o644); err != nil {
+		return 0, fmt.Errorf("cannot note the pod's events: %w", err)
+	}
+	r.note(contract.InitLine(r.init, time.Now().UnixNano()))
+	go r.listen()
+	go r.wait()
+	status := r.loop(signals)
+	r.restoreTerminal()
+	if err := GC(); err != nil {
+		fmt.Fprintln(os.Stderr, "stage1:", err)
+	}
+	return status, nil
+}
+
+type event struct {
+	contract.Event
+	fd int
+}
+
+type runner struct {
+	init   int
+	ctl    control
+	events chan event
+	ended  chan unix.WaitStatus
+
+	stage0 string // its time stamps
+	timing bool
+	file   *os.File // contract.EventsFile
+
+	master  int // of the pty of an interactive app; 0 without
+	restore func()
+	drained chan struct{}
+}
+
+func (r *runner) listen() {
+	defer close(r.events)
+	for {
+		e, fd, ok := r.ctl.receive()
+		if !ok {
+			return
+		}
+		r.events <- event{e, fd}
+	}
+}
+
+func (r *runner) wait() {
+	var ws unix.WaitStatus
+	for {
+		_, err := unix.Wait4(r.init, &ws, 0, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		r.ended <- ws
+		return
+	}
+}
+
+// loop runs until `init` has ended and all it said is heard.
+func (r *runner) loop(signals <-chan os.Signal) int {
+	events, ended := r.events, r.ended
+	var ws unix.WaitStatus
+	for events != nil || ended != nil {
+		select {
+		case sig := <-signals:
+			r.signal(sig.(unix.Signal))
+		case e, ok := <-events:
+			if !ok {
+				events = nil
+				continue
+			}
+			r.handle(e)
+		case ws = <-ended:
+			ended = nil
+		}
+	}
+	if ws.Exited() {
+		return ws.ExitStatus()
+	}
+	fmt.Fprintf(os.Stderr, "stage1: the pod's supervisor was killed by %v\n", ws.Signal())
+	return 128 + int(ws.Signal())
+}
+
+func (r *runner) signal(sig unix.Signal) {
+	if sig == unix.SIGWINCH && r.master > 0 {
+		pty.CopySize(r.master, 0)
+		return
+	}
+	_ = r.ctl.send(contract.Event{Kind: kindSignal, Signal: int(sig)}, -1)
+}
+
+func (r *runner) handle(e event) {
+	switch e.Kind {
+	case "started":
+		if pid := hostPID(e.fd); pid > 0 {
+			r.note(contract.StartedLine(e.App, pid, e.Time))
+		}
+	case "exited":
+		r.note(contract.ExitedLine(e.App, e.Status, e.Time))
+	case "tty":
+		r.terminal(e.fd)
+		return
+	case "timing":
+		printTiming(r.stage0 + "," + e.Timing)
+	}
+	if e.fd >= 0 {
+		unix.Close(e.fd)
+	}
+}
+
+// terminal connects the caller's terminal to the app's.
+func (r *runner) terminal(master int) {
+	restore, err := pty.Raw(0)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "stage1:", err)
+	} else {
+		r.restore = restore
+	}
+	r.master = master
+	r.drained = make(chan struct{})
+	go func() {
+		pty.CopyOut(1, master)
+		close(r.drained)
+	}()
+	go func() {
+		if pty.CopyIn(master, 0) {
+			r.signal(unix.SIGTERM)
+		}
+	}()
+}
+
+// restoreTerminal waits a moment for the last output: processes that apps left
+// behind are dead by now, so the pty has ended.
+func (r *runner) restoreTerminal() {
+	if r.master > 0 {
+		select {
+		case <-r.drained:
+		case <-time.After(time.Second):
+		}
+	}
+	if r.restore != nil {
+		r.restore()
+	}
+}
+
+// hostPID reads the pid of the process behind a pidfd as this pid namespace
+// counts (proc(5), fdinfo).
+func hostPID(fd int) int {
+	b, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(fd))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "Pid:"); ok {
+			n, _ := strconv.Atoi(strings.TrimSpace(v))
+			return n
+		}
+	}
+	return 0
+}
+
+// note appends a line to the pod's events, without waiting for the disk: what a
+// power loss takes belongs to a pod that is dead then. What cannot be noted is
+// said, and the pod goes on.
+func (r *runner) note(line string) {
+	if _, err := r.file.WriteString(line); err != nil {
+		fmt.Fprintln(os.Stderr, "stage1: cannot note the pod's events:", err)
+	}
+}

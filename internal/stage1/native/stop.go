@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package native
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/linux/cgroup"
+	"github.com/rkt/rkt/internal/stage1/contract"
+)
+
+// Stop is the `stop` entry point: SIGTERM to the pod's `run` process, which
+// asks the apps to end, or with force SIGKILL, which ends everything at once.
+// A pod that has ended already is fine.
+func Stop(force bool) error {
+	sig := unix.SIGTERM
+	if force {
+		sig = unix.SIGKILL
+	}
+	init, err := openInit(".")
+	if err != nil {
+		return err
+	}
+	if init.fd < 0 {
+		return nil
+	}
+	defer unix.Close(init.fd)
+	run, err := parent(init.pid)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.PidfdOpen(run, 0)
+	if err == unix.ESRCH {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot stop the pod: %w", err)
+	}
+	defer unix.Close(fd)
+	// init still being its child proves that the pid was not given anew.
+	if again, err := parent(init.pid); err != nil || again != run {
+		return nil
+	}
+	if err := unix.PidfdSendSignal(fd, sig, nil, 0); err != nil && err != unix.ESRCH {
+		return fmt.Errorf("cannot stop the pod: %w", err)
+	}
+	return nil
+}
+
+// GC is the `gc` entry point: it removes the pod's cgroups.
+func GC() error {
+	doc, err := document(".")
+	if err != nil {
+		return err
+	}
+	if doc.Cgroup == "" {
+		return nil
+	}
+	return cgroup.Remove(doc.Cgroup)
+}
+
+// process is a live process behind a pidfd; fd is -1 if it has ended.
+type process struct{ pid, fd int }
+
+// openInit opens the pod's first process. The pid in the pod directory is
+// believed only if it is pid 1 of a pid namespace of its own.
+func openInit(dir string) (process, error) {
+	events, err := readEvents(dir)
+	if err != nil {
+		return process{}, err
+	}
+	pid := events.Init
+	if pid == 0 {
+		return process{}, errors.New("cannot find the pod's first process: the pod is just starting")
+	}
+	p, err := openProcess(pid)
+	if err != nil || p.fd < 0 {
+		return p, err
+	}
+	status, err := procStatus(pid)
+	if err != nil {
+		unix.Close(p.fd)
+		return process{fd: -1}, nil
+	}
+	inside := strings.Fields(status["NSpid"])
+	if len(inside) < 2 || inside[len(inside)-1] != "1" {
+		unix.Close(p.fd)
+		return process{fd: -1}, nil // the pid belongs to somebody else by now
+	}
+	return p, nil
+}
+
+func openProcess(pid int) (process, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err == unix.ESRCH {
+		return process{fd: -1}, nil
+	}
+	if err != nil {
+		return process{fd: -1}, fmt.Errorf("cannot open process %d: %w", pid, err)
+	}
+	return process{pid, fd}, nil
+}
+
+func readEvents(dir string) (contract.Events, error) {
+	b, err := os.ReadFile(dir + "/" + contract.EventsFile)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return contract.Events{}, fmt.Errorf("cannot read the pod's events: %w", err)
+	}
+	return contract.ParseEvents(string(b)), nil
+}
+
+func parent(pid int) (int, error) {
+	status, err := procStatus(pid)
+	if err != nil {
+		return 0, err
+	}
+	ppid, err := strconv.Atoi(status["PPid"])
+	if err != nil || ppid < 1 {
+		return 0, fmt.Errorf("cannot find the parent of process %d", pid)
+	}
+	return ppid, nil
+}
+
+// procStatus reads /proc/<pid>/status (proc(5)) as key and value.
+func procStatus(pid int) (map[string]string, error) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return nil, fmt.Errorf("cannot look at process %d: %w", pid, err)
+	}
+	m := make(map[string]string)
+	for line := range strings.Lines(string(b)) {
+		if k, v, ok := strings.Cut(line, ":"); ok {
+			m[k] = strings.TrimSpace(v)
+		}
+	}
+	return m, nil
+}
