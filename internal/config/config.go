@@ -129,6 +129,13 @@ func LoadPaths(d Dirs) (Paths, error) {
 	return c.Paths, err
 }
 
+// LoadStage1 reads only the default flavor, as cheaply as LoadPaths.
+func LoadStage1(d Dirs) (Stage1, error) {
+	c := &Config{}
+	err := c.load(d, "stage1.d")
+	return c.Stage1, err
+}
+
 // kinds lists which kinds may lie in which sub-directory.
 func kinds(sub string) []string {
 	switch sub {

@@ -3,9 +3,11 @@
 package ui
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"text/tabwriter"
+	"unicode/utf8"
 )
 
 // Table prints rows in columns as rkt always has: cells a tab stop apart, so
@@ -53,10 +55,48 @@ func (t *Table) Flush() error {
 // JSON prints v and a newline; pretty indents it by tabs, as rkt does. The text
 // of strings stays as it is (no HTML escapes).
 func JSON(w io.Writer, v any, pretty bool) error {
-	e := json.NewEncoder(w)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if pretty {
 		e.SetIndent("", "\t")
 	}
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	return WriteJSON(w, b.Bytes())
+}
+
+// WriteJSON prints a JSON document. On a terminal, what Escape would escape is
+// written as JSON's own escapes, which mean the same; elsewhere every byte is as
+// it was.
+func WriteJSON(w io.Writer, doc []byte) error {
+	if IsTerminal(w) {
+		doc = escapeJSON(doc)
+	}
+	_, err := w.Write(doc)
+	return err
+}
+
+// escapeJSON: in a valid document such characters are within strings, and C0
+// controls, but for the white space between tokens, are escaped already. A byte
+// that is not UTF-8 has no JSON escape; it becomes U+FFFD, as decoders read it.
+func escapeJSON(doc []byte) []byte {
+	var b bytes.Buffer
+	for i := 0; i < len(doc); {
+		r, n := utf8.DecodeRune(doc[i:])
+		switch {
+		case r == utf8.RuneError && n == 1:
+			b.WriteString(`\ufffd`)
+		case r == 0x7f || r < ' ' && r != '\n' && r != '\t' || steers(r):
+			b.WriteString(`\u`)
+			for shift := 12; shift >= 0; shift -= 4 {
+				b.WriteByte(lowerHex[r>>shift&15])
+			}
+		default:
+			b.Write(doc[i : i+n])
+		}
+		i += n
+	}
+	return b.Bytes()
 }

@@ -4,6 +4,8 @@ package ui
 
 import (
 	"bytes"
+	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -116,5 +118,17 @@ func TestJSONKeepsText(t *testing.T) {
 	}
 	if got, want := b.String(), "{\n\t\"a\": \"<&>\"\n}\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestEscapeJSONMeansTheSame(t *testing.T) {
+	doc := "{\n\t\"a\": \"x\u009b\u202e\x7f\u00fc\"\n}\n"
+	out := escapeJSON([]byte(doc))
+	if want := "{\n\t\"a\": \"x\\u009b\\u202e\\u007f\u00fc\"\n}\n"; string(out) != want {
+		t.Errorf("got %q, want %q", out, want)
+	}
+	var before, after any
+	if json.Unmarshal([]byte(doc), &before) != nil || json.Unmarshal(out, &after) != nil || !reflect.DeepEqual(before, after) {
+		t.Errorf("%s and %s differ", doc, out)
 	}
 }

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/pod"
+	"github.com/rkt/rkt/internal/pod/launch"
+	"github.com/rkt/rkt/internal/pod/lifecycle"
+	"github.com/spf13/cobra"
+)
+
+// defaultCommand is what enter runs. rkt's was /bin/bash, which most images of
+// today do not have; every image with a shell at all has this one.
+const defaultCommand = "/bin/sh"
+
+func newEnter(c *cli) *cobra.Command {
+	var (
+		app  string
+		file uuidFile
+	)
+	c.parse = flagsFirst
+	cmd := &cobra.Command{
+		Use:   "enter [OPTION…] UUID [COMMAND [ARG…]]",
+		Short: "run a command in a running pod",
+		Long: `Runs a command beside an app of a running pod and becomes it: in the app's root
+and namespaces, as its user, with its environment, capabilities and system call
+filter. Without a command it is ` + defaultCommand + `. What follows the UUID is not read as
+options of rkt.
+
+--app is needed in a pod of more than one app.`,
+		Example:           "  rkt enter 5bc080ca\n  rkt enter --app=etcd 5bc080ca etcdctl endpoint health",
+		ValidArgsFunction: c.completePods,
+		RunE: func(_ *cobra.Command, args []string) error {
+			uuids, err := file.uuids(nil)
+			if err != nil {
+				return err
+			}
+			if uuids == nil {
+				if len(args) == 0 {
+					return hint.Wrap(errors.New("cannot enter: a pod's UUID is missing"), "`rkt list` shows the pods")
+				}
+				uuids, args = args[:1], args[1:]
+			}
+			return c.enter(uuids[0], app, args)
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&app, "app", "", "the app `NAME`")
+	file.register(fs)
+	return cmd
+}
+
+func (c *cli) enter(uuid, app string, argv []string) error {
+	if err := c.needRoot(); err != nil {
+		return err
+	}
+	p, err := c.openPod(uuid)
+	if err != nil {
+		return err
+	}
+	state, err := p.State()
+	if err != nil {
+		return err
+	}
+	if state != lifecycle.StateRunning {
+		return fmt.Errorf("cannot enter pod %s: it is %s, not running", p.ID(), state)
+	}
+	m, err := p.Manifest()
+	if err != nil {
+		return err
+	}
+	switch {
+	case app == "" && len(m.Apps) == 1:
+		app = m.Apps[0].Name
+	case app == "":
+		names := ""
+		for _, a := range m.Apps {
+			names += " " + a.Name
+		}
+		return hint.Wrap(fmt.Errorf("cannot enter pod %s: it has %d apps", p.ID(), len(m.Apps)), "choose one with --app; there are:"+names)
+	case !slices.ContainsFunc(m.Apps, func(a pod.RuntimeApp) bool { return a.Name == app }):
+		return noSuchApp(p, m, app)
+	}
+	if len(argv) == 0 {
+		c.say(fmt.Sprintf("no command is given, running %q", defaultCommand))
+		argv = []string{defaultCommand}
+	}
+	return launch.Enter(p, app, argv)
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/rkt/rkt/internal/config"
+	"github.com/rkt/rkt/internal/hint"
+	"github.com/spf13/pflag"
+)
+
+// defaultDataDir is where data lies unless --dir or a paths.d file says
+// otherwise.
+const defaultDataDir = "/var/lib/rkt"
+
+// globals are the flags that every verb has, before it or after it.
+type globals struct {
+	dir      string // "" if not given
+	config   config.Dirs
+	insecure insecureOptions
+	debug    bool
+}
+
+func newGlobals() globals {
+	return globals{config: config.Dirs{System: config.SystemDir, Local: config.LocalDir}}
+}
+
+func (g *globals) register(fs *pflag.FlagSet) {
+	fs.BoolVar(&g.debug, "debug", g.debug, "print the chain of causes of an error")
+	dir := each(fs, "dir", "DIR", "rkt's data directory", func(s string) error {
+		if s == "" {
+			return errors.New("the data directory is empty")
+		}
+		g.dir = s
+		return nil
+	})
+	dir.DefValue = defaultDataDir
+	fs.StringVar(&g.config.System, "system-config", g.config.System, "`DIR` of the system's configuration")
+	fs.StringVar(&g.config.Local, "local-config", g.config.Local, "`DIR` of the local configuration, over the system's")
+	fs.StringVar(&g.config.User, "user-config", g.config.User, "`DIR` of the user's configuration, over the local one")
+	each(fs, "insecure-options", "LIST", "protections to switch off, separated by commas: "+strings.Join(insecureNames(), ", "), g.insecure.set)
+}
+
+// dataDir is --dir, the `data` path of the configuration or the default:
+// absolute, with links resolved as far as it exists.
+func (g *globals) dataDir() (string, error) {
+	dir := g.dir
+	if dir == "" {
+		paths, err := config.LoadPaths(g.config)
+		if err != nil {
+			return "", err
+		}
+		if dir = paths.Data; dir == "" {
+			dir = defaultDataDir
+		}
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("cannot use data directory %q: %w", dir, err)
+	}
+	// A directory that does not exist yet is made by the room that needs it.
+	switch real, err := filepath.EvalSymlinks(abs); {
+	case err == nil:
+		return real, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return abs, nil
+	default:
+		return "", fmt.Errorf("cannot use data directory %q: %w", dir, err)
+	}
+}
+
+// insecureOptions are the protections that --insecure-options switches off.
+type insecureOptions struct {
+	image        bool // images that nothing vouches for
+	tls          bool // certificates of TLS servers
+	http         bool // plain http where https is expected
+	pubkey       bool // keys fetched over plain http; no effect before there are keys
+	capabilities bool // the bounding set
+	paths        bool // masked and read-only paths of /proc and /sys
+	seccomp      bool // the system call filter
+}
+
+// insecureRows maps the names of rkt's to what they switch off. ondisk has been
+// without effect since rkt 1.26: nothing is hashed at start.
+var insecureRows = []struct {
+	name string
+	set  func(*insecureOptions)
+}{
+	{"none", func(o *insecureOptions) { *o = insecureOptions{} }},
+	{"image", func(o *insecureOptions) { o.image = true }},
+	{"tls", func(o *insecureOptions) { o.tls = true }},
+	{"ondisk", func(*insecureOptions) {}},
+	{"http", func(o *insecureOptions) { o.http = true }},
+	{"pubkey", func(o *insecureOptions) { o.pubkey = true }},
+	{"capabilities", func(o *insecureOptions) { o.capabilities = true }},
+	{"paths", func(o *insecureOptions) { o.paths = true }},
+	{"seccomp", func(o *insecureOptions) { o.seccomp = true }},
+	{"all-fetch", func(o *insecureOptions) { o.image, o.tls, o.http, o.pubkey = true, true, true, true }},
+	{"all-run", func(o *insecureOptions) { o.capabilities, o.paths, o.seccomp = true, true, true }},
+	{"all", func(o *insecureOptions) { *o = insecureOptions{true, true, true, true, true, true, true} }},
+}
+
+func insecureNames() []string {
+	names := make([]string, len(insecureRows))
+	for i, r := range insecureRows {
+		names[i] = r.name
+	}
+	return names
+}
+
+// set adds the options of a list; given again, the flag adds to what is there.
+func (o *insecureOptions) set(list string) error {
+	names := strings.Split(list, ",")
+	for _, name := range names {
+		i := slices.IndexFunc(insecureRows, func(r struct {
+			name string
+			set  func(*insecureOptions)
+		}) bool {
+			return r.name == name
+		})
+		if i < 0 {
+			return fmt.Errorf("there is no option %q; there are %s", name, strings.Join(insecureNames(), ", "))
+		}
+		if name == "none" && len(names) > 1 {
+			return errors.New("none does not go with others")
+		}
+		insecureRows[i].set(o)
+	}
+	return nil
+}
+
+// needRoot refuses a verb that sets up or tears down namespaces and mounts.
+func (c *cli) needRoot() error {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	return hint.Wrap(fmt.Errorf("cannot %s as an unprivileged user", c.verb), "run it as root")
+}

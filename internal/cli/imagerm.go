@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+
+	"github.com/rkt/rkt/internal/image/store"
+	"github.com/rkt/rkt/internal/pod/gc"
+	"github.com/spf13/cobra"
+)
+
+func newImageRm(c *cli) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rm IMAGE…",
+		Short: "remove stored images",
+		Long: `Removes images. IMAGE is an ID, or a name under which the image was fetched. What
+other images share stays; so does what a pod was made from, until the pod is gone.`,
+		Example:           "  rkt image rm sha256-7c0a\n  rkt image rm docker://busybox",
+		Args:              someArgs("the image"),
+		ValidArgsFunction: c.completeImages,
+		RunE: func(_ *cobra.Command, args []string) error {
+			return c.imageRm(args)
+		},
+	}
+	return cmd
+}
+
+func (c *cli) imageRm(images []string) error {
+	dir, err := c.global.dataDir()
+	if err != nil {
+		return err
+	}
+	st, err := store.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	failed := failures{c: c}
+	for _, word := range images {
+		rec, err := storedImage(st, word)
+		if err == nil {
+			_, err = gc.RemoveImage(st, dir, rec.ID)
+		}
+		if err != nil {
+			failed.add(err)
+			continue
+		}
+		if _, err := fmt.Fprintf(c.Out, "successfully removed image: %q\n", rec.ID); err != nil {
+			return err
+		}
+	}
+	if failed.count > 0 && len(images) > 1 {
+		c.say(fmt.Sprintf("%d of %d images were removed", len(images)-failed.count, len(images)))
+	}
+	return failed.err()
+}

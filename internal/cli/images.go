@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"github.com/rkt/rkt/internal/config"
+	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/image"
+	"github.com/rkt/rkt/internal/image/fetch"
+	"github.com/rkt/rkt/internal/image/fetch/wire"
+	"github.com/rkt/rkt/internal/image/ref"
+	"github.com/rkt/rkt/internal/image/store"
+	"github.com/rkt/rkt/internal/pod/launch"
+	"github.com/rkt/rkt/internal/ui"
+	"golang.org/x/sys/unix"
+)
+
+// imageRef is an image as the user named it.
+type imageRef struct {
+	ref.Ref
+	canonical string // the name the store knows it by; "" of an ID
+}
+
+// parseRefs reads the names of images. A word that could be an appc name is a
+// file if there is one of that name here.
+func parseRefs(words []string) ([]imageRef, error) {
+	var cwd string
+	refs := make([]imageRef, len(words))
+	for i, word := range words {
+		r, err := ref.Parse(word)
+		if err != nil {
+			return nil, err
+		}
+		if r.Kind == ref.Name {
+			if st, err := os.Stat(word); err == nil && st.Mode().IsRegular() {
+				r = ref.File(word)
+			}
+		}
+		if r.Path != "" && cwd == "" {
+			if cwd, err = os.Getwd(); err != nil {
+				return nil, fmt.Errorf("cannot use image %q: %w", word, err)
+			}
+		}
+		refs[i].Ref = r.Abs(cwd)
+		if r.Kind != ref.ID {
+			refs[i].canonical = refs[i].Canonical()
+		}
+	}
+	return refs, nil
+}
+
+// findImages gives each image's record, and the lease that keeps them until the
+// pod names their layers. What is stored costs a lookup; only if an image is
+// not, or is to be updated, anything is fetched, without the lease.
+func (c *cli) findImages(st *store.Store, refs []imageRef, policy string) ([]image.Record, *store.Lease, error) {
+	if policy != string(fetch.Update) {
+		records, lease, err := lookup(st, refs)
+		if !errors.Is(err, store.ErrNotFound) {
+			return records, lease, err
+		}
+	}
+	fetched := make([]imageRef, len(refs))
+	for i, r := range refs {
+		rec, err := c.fetchImage(st, r, fetch.Policy(policy))
+		if err != nil {
+			return nil, nil, err
+		}
+		fetched[i].Ref = ref.Ref{Kind: ref.ID, ID: string(rec.ID)}
+	}
+	return lookup(st, fetched)
+}
+
+// lookup finds stored images under a new lease.
+func lookup(st *store.Store, refs []imageRef) ([]image.Record, *store.Lease, error) {
+	lease, err := st.Lease()
+	if err != nil {
+		return nil, nil, err
+	}
+	records := make([]image.Record, len(refs))
+	for i, r := range refs {
+		if records[i], err = fetch.Find(st, r.Ref); err != nil {
+			lease.Close()
+			return nil, nil, err
+		}
+		st.Used(records[i].ID)
+	}
+	return records, lease, nil
+}
+
+// fetchImage fetches one image, until it is there or the user interrupts.
+func (c *cli) fetchImage(st *store.Store, r imageRef, policy fetch.Policy) (image.Record, error) {
+	helper, err := launch.HelperPath("fetch")
+	if err != nil {
+		return image.Record{}, err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer stop()
+	o := fetch.Options{
+		Helper:        helper,
+		Policy:        policy,
+		InsecureImage: c.global.insecure.image,
+		InsecureTLS:   c.global.insecure.tls,
+		InsecureHTTP:  c.global.insecure.http,
+		Config:        func() (*config.Config, error) { return config.Load(c.global.config) },
+		Progress:      wire.ProgressLines,
+		UserAgent:     "rkt/" + Version,
+	}
+	if f, ok := c.Err.(*os.File); ok {
+		o.Stderr = f
+		if ui.IsTerminal(f) {
+			o.Progress = wire.ProgressBars
+		}
+	}
+	return fetch.Image(ctx, st, o, r.Ref)
+}
+
+// openStore opens the image store of the data directory.
+func (c *cli) openStore() (*store.Store, error) {
+	dir, err := c.global.dataDir()
+	if err != nil {
+		return nil, err
+	}
+	return store.Open(dir)
+}
+
+// storedImage finds an image by what the user calls it: an ID, or a name under
+// which it was fetched.
+func storedImage(st *store.Store, word string) (image.Record, error) {
+	refs, err := parseRefs([]string{word})
+	if err != nil {
+		return image.Record{}, err
+	}
+	var rec image.Record
+	if refs[0].Kind == ref.ID {
+		rec, err = st.ByID(refs[0].ID)
+	} else {
+		// By its name alone: that the file behind it has changed or is gone does
+		// not matter to whoever looks at what is stored.
+		rec, err = st.ByName(refs[0].canonical)
+	}
+	if errors.Is(err, store.ErrNotFound) && hint.Of(err) == "" {
+		err = hint.Wrap(err, "`rkt image list` shows the images that are stored")
+	}
+	return rec, err
+}

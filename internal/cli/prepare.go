@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+
+	"github.com/rkt/rkt/internal/pod/lifecycle"
+	"github.com/spf13/cobra"
+)
+
+func newPrepare(c *cli) *cobra.Command {
+	w := &wish{}
+	c.parse = w.parse
+	cmd := &cobra.Command{
+		Use:   "prepare [POD-OPTION…] IMAGE [APP-OPTION…] [-- ARG… [---]] [IMAGE …]",
+		Short: "make a pod, to be run later",
+		Long: `Makes a pod as rkt run does, but does not run it; the UUID goes to standard output.
+What is prepared is on the disk when the command returns. Images, volumes,
+environment and isolation are fixed now; network, DNS, hosts and host name are
+chosen by rkt run-prepared.
+
+` + grammarHelp,
+		Example: `  uuid=$(rkt prepare docker://quay.io/coreos/etcd@sha256:… --name=etcd)
+  rkt run-prepared --net=host $uuid`,
+		ValidArgsFunction: c.completeImages,
+		RunE:              func(*cobra.Command, []string) error { return c.prepare(w) },
+	}
+	fs := cmd.Flags()
+	fs.BoolVar(&w.quiet, "quiet", false, "print nothing but the UUID")
+	w.registerPod(fs)
+	w.registerApps(fs)
+	w.unavailable(fs)
+	return cmd
+}
+
+func (c *cli) prepare(w *wish) error {
+	if err := c.needRoot(); err != nil {
+		return err
+	}
+	w.Durable = true
+	p, err := c.makePod(w)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	if err := p.To(lifecycle.Prepared); err != nil {
+		return err
+	}
+	c.clock.mark("prepared")
+	c.clock.print(c)
+	_, err = fmt.Fprintln(c.Out, p.ID())
+	return err
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/rkt/rkt/internal/image"
+	"github.com/rkt/rkt/internal/image/store"
+	"github.com/rkt/rkt/internal/pod"
+	"github.com/rkt/rkt/internal/pod/launch"
+	"github.com/rkt/rkt/internal/pod/lifecycle"
+	"github.com/rkt/rkt/internal/pod/prepare"
+	"github.com/rkt/rkt/internal/stage1/contract"
+	"github.com/spf13/cobra"
+)
+
+func newRun(c *cli) *cobra.Command {
+	w := &wish{}
+	c.parse = w.parse
+	cmd := &cobra.Command{
+		Use:   "run [POD-OPTION…] IMAGE [APP-OPTION…] [-- ARG… [---]] [IMAGE …]",
+		Short: "run images in a new pod",
+		Long: `Makes a pod of one app per image and becomes it: rkt's process is replaced, so
+that signals, the cgroup and the exit status of the caller's child are the pod's.
+The pod ends with status 0 when all apps have ended with 0, else with that of the
+first app that did not.
+
+` + grammarHelp + `
+
+An image that nothing vouches for is refused, unless --insecure-options=image
+accepts the risk.`,
+		Example: `  rkt run docker://quay.io/coreos/etcd@sha256:…
+  rkt --insecure-options=image run --net=host docker://nginx
+  rkt run --interactive docker://busybox --exec=/bin/sh
+  rkt run --volume data,kind=host,source=/srv/data \
+      oci:web:v1 --mount volume=data,target=/data -- --port=80 --- \
+      oci:log:v1 --user=12 --readonly-rootfs`,
+		ValidArgsFunction: c.completeImages,
+		RunE:              func(*cobra.Command, []string) error { return c.run(w) },
+	}
+	fs := cmd.Flags()
+	w.registerPod(fs)
+	registerRunOptions(fs, &w.Options, &w.net, &w.dns)
+	fs.StringVar(&w.uuidFileSave, "uuid-file-save", "", "write the pod's UUID to `FILE`, before the pod is made")
+	w.registerApps(fs)
+	w.unavailable(fs)
+	return cmd
+}
+
+// grammarHelp is the same for run and prepare.
+const grammarHelp = `IMAGE is one of
+  docker://[HOST[:PORT]/]NAME[:TAG][@DIGEST]   an image in a registry
+  oci:DIR[:REF]  oci-archive:FILE[:REF]        an OCI layout, or a tar of one
+  docker-archive:FILE[:REF]                    what docker save wrote
+  FILE.aci                                     an appc image
+  sha256-HEX  sha512-HEX                       the ID of a stored image, shortened
+                                               as long as it is unambiguous
+
+Options that describe an app follow its image; the others may stand anywhere. A
+--mount before any image is for all apps, and an app's own on the same path goes
+before it. Arguments between "--" and "---", or the end, are given to the app in
+place of the image's own arguments, after its entry point or --exec.
+
+Environment, from low to high: rkt's own with --inherit-env, the image's,
+--set-env-file, --set-env, and the app's --environment.`
+
+// run is the spine: what is asked for becomes a pod, and this process the pod.
+func (c *cli) run(w *wish) error {
+	if err := c.needRoot(); err != nil {
+		return err
+	}
+	p, err := c.makePod(w)
+	if err != nil {
+		return err
+	}
+	return c.become(p, launch.Flavor(w.Flavor))
+}
+
+// become replaces this process by the pod, which is prepared and locked.
+func (c *cli) become(p *lifecycle.Pod, flavor launch.Flavor) error {
+	if err := p.ToFast(lifecycle.Run); err != nil {
+		return err
+	}
+	doc, err := p.Contract()
+	if err != nil {
+		return err
+	}
+	c.clock.mark("run")
+	return launch.Exec(p, flavor, doc, launch.Options{Timing: c.clock.String()})
+}
+
+// makePod finds or fetches the images and prepares the pod, in phase Prepare and
+// locked.
+func (c *cli) makePod(w *wish) (*lifecycle.Pod, error) {
+	c.clock.on = w.timing
+	dir, err := c.global.dataDir()
+	if err != nil {
+		return nil, err
+	}
+	flavor, err := w.flavor.find(c.global.config)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.readManifest(w); err != nil {
+		return nil, err
+	}
+	st, err := store.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer st.Close()
+	c.clock.mark("open")
+
+	refs, err := parseRefs(w.images)
+	if err != nil {
+		return nil, err
+	}
+	records, lease, err := c.findImages(st, refs, w.pullPolicy)
+	if err != nil {
+		return nil, err
+	}
+	defer lease.Close()
+	c.clock.mark("images")
+
+	w.DataDir, w.Flavor = dir, prepare.Flavor(flavor)
+	c.fill(w, refs, records)
+	if w.uuidFileSave != "" {
+		if w.UUID, err = saveUUID(w.uuidFileSave); err != nil {
+			return nil, err
+		}
+	}
+	p, err := prepare.Pod(st, w.Request)
+	if err != nil {
+		return nil, err
+	}
+	c.clock.mark("prepare")
+	return p, nil
+}
+
+// fill adds what the grammar could not know.
+func (c *cli) fill(w *wish, refs []imageRef, records []image.Record) {
+	if w.Manifest != nil {
+		w.Images = records
+	} else {
+		for i := range records {
+			w.Apps[i].Image, w.Apps[i].Reference = records[i], refs[i].canonical
+		}
+	}
+	w.env.into(&w.Request)
+	w.AllowUntrusted = c.global.insecure.image
+	w.Options.Insecure = c.insecureDocument()
+	if w.Options.Interactive {
+		w.Options.Term = os.Getenv("TERM")
+	}
+	if !w.quiet {
+		w.Warn = c.say
+	}
+}
+
+// insecureDocument is --insecure-options in the contract's words.
+func (c *cli) insecureDocument() contract.Insecure {
+	o := c.global.insecure
+	return contract.Insecure{Capabilities: o.capabilities, Paths: o.paths, Seccomp: o.seccomp}
+}
+
+// saveUUID chooses the pod's UUID and writes it to a file, so that whoever reads
+// the file can name the pod from its first moment on.
+func saveUUID(path string) (pod.UUID, error) {
+	id, err := pod.NewUUID()
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(path, []byte(id+"\n"), 0o644); err != nil {
+		var pe *os.PathError
+		if errors.As(err, &pe) {
+			err = pe.Err
+		}
+		return "", fmt.Errorf("cannot save the pod's UUID to %q: %w", path, err)
+	}
+	return id, nil
+}

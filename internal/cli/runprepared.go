@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/rkt/rkt/internal/pod/launch"
+	"github.com/rkt/rkt/internal/pod/lifecycle"
+	"github.com/rkt/rkt/internal/pod/prepare"
+	"github.com/spf13/cobra"
+)
+
+func newRunPrepared(c *cli) *cobra.Command {
+	var (
+		o    prepare.Options
+		net  netFlag
+		dns  dnsFlag
+		file uuidFile
+		w    wish // for the flags that are refused
+	)
+	cmd := &cobra.Command{
+		Use:   "run-prepared [OPTION…] UUID",
+		Short: "run a pod that was prepared",
+		Long: `Runs a pod that rkt prepare made, and becomes it, as rkt run does. A prepared pod
+runs once.`,
+		Example:           "  rkt run-prepared --net=host --hostname=etcd1 5bc080ca",
+		Args:              file.args(oneArg("a pod's UUID")),
+		ValidArgsFunction: c.completePods,
+		RunE: func(_ *cobra.Command, args []string) error {
+			uuids, err := file.uuids(args)
+			if err != nil {
+				return err
+			}
+			return c.runPrepared(uuids[0], o)
+		},
+	}
+	fs := cmd.Flags()
+	registerRunOptions(fs, &o, &net, &dns)
+	fs.BoolVar(&c.clock.on, "timing", false, "print where the time goes, on standard error")
+	file.register(fs)
+	w.unavailable(fs)
+	return cmd
+}
+
+func (c *cli) runPrepared(uuid string, o prepare.Options) error {
+	if err := c.needRoot(); err != nil {
+		return err
+	}
+	p, err := c.openPod(uuid)
+	if err != nil {
+		return err
+	}
+	// Of two that want the pod one gets the lock.
+	if err := p.Lock(); err != nil {
+		return err
+	}
+	if p.Phase() != lifecycle.Prepared {
+		state := string(p.Phase())
+		if p.Phase() == lifecycle.Run {
+			state = string(lifecycle.StateExited)
+		}
+		return fmt.Errorf("cannot run pod %s: it is %s, not prepared", p.ID(), state)
+	}
+	path, err := p.Stage1()
+	if err != nil {
+		return err
+	}
+	flavor, err := launch.Load(path)
+	if err != nil {
+		return err
+	}
+	c.clock.mark("open")
+	o.Insecure = c.insecureDocument()
+	if o.Interactive {
+		o.Term = os.Getenv("TERM")
+	}
+	if err := prepare.Complete(p, prepare.Flavor(flavor), o); err != nil {
+		return err
+	}
+	return c.become(p, flavor)
+}

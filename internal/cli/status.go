@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rkt/rkt/internal/pod"
+	"github.com/rkt/rkt/internal/pod/lifecycle"
+	"github.com/rkt/rkt/internal/ui"
+	"github.com/spf13/cobra"
+)
+
+func newStatus(c *cli) *cobra.Command {
+	var (
+		wait, ready waitFlag
+		file        uuidFile
+		format      outputFormat
+	)
+	cmd := &cobra.Command{
+		Use:   "status [OPTION…] UUID",
+		Short: "show the state of a pod",
+		Long: `Prints what is known about a pod, one key=value a line: state, created, started,
+networks, then, of a pod that runs or ran, pid and exited, and once it has ended
+app-NAME with the exit status of each app whose end was seen (128+n if signal n
+ended it).
+
+--wait waits for the end of the pod first, --wait-ready until it has started.
+Either takes a duration ("10s") for which to wait at most: if it passes, nothing
+is printed and the command fails. Alone, or with a negative duration, they wait
+for as long as it takes; "false" or 0 does not wait.
+
+In JSON, all times are nanoseconds since the epoch.`,
+		Example: "  rkt status 5bc080ca\n  rkt status --wait=10s --uuid-file=/run/web.uuid\n  rkt status --wait-ready --json 5bc080ca",
+		Args:    file.args(oneArg("a pod's UUID")),
+		RunE: func(_ *cobra.Command, args []string) error {
+			uuids, err := file.uuids(args)
+			if err != nil {
+				return err
+			}
+			p, err := c.openPod(uuids[0])
+			if err != nil {
+				return err
+			}
+			if err := ready.wait(p, "start", waitReady); err != nil {
+				return err
+			}
+			if err := wait.wait(p, "end", (*lifecycle.Pod).Wait); err != nil {
+				return err
+			}
+			return c.status(p, format)
+		},
+		ValidArgsFunction: c.completePods,
+	}
+	flags := cmd.Flags()
+	each(flags, "wait", "DURATION", "wait until the pod has ended", wait.set).NoOptDefVal = "true"
+	each(flags, "wait-ready", "DURATION", "wait until the pod has started", ready.set).NoOptDefVal = "true"
+	file.register(flags)
+	format.register(flags)
+	return cmd
+}
+
+func (c *cli) status(p *lifecycle.Pod, format outputFormat) error {
+	v, err := look(p)
+	if err != nil {
+		return err
+	}
+	if format.json() {
+		j, err := v.json(p)
+		if err != nil {
+			return err
+		}
+		return ui.JSON(c.Out, j, format.pretty())
+	}
+	var b strings.Builder
+	line := func(key, value string) { b.WriteString(key + "=" + ui.Escape(value) + "\n") }
+	line("state", string(v.state))
+	line("created", ui.Full(v.created))
+	if !v.started.IsZero() {
+		line("started", ui.Full(v.started))
+	}
+	if ran(v.state) {
+		line("networks", "")
+		pid, err := p.PID()
+		switch {
+		case err == nil:
+			line("pid", strconv.Itoa(pid))
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		}
+		line("exited", strconv.FormatBool(v.state != lifecycle.StateRunning))
+		if v.state != lifecycle.StateRunning {
+			if err := statusOfApps(p, v.manifest, line); err != nil {
+				return err
+			}
+		}
+	}
+	_, err = c.Out.Write([]byte(b.String()))
+	return err
+}
+
+// statusOfApps prints how apps ended, in the order of the manifest.
+func statusOfApps(p *lifecycle.Pod, m *pod.Manifest, line func(key, value string)) error {
+	codes, err := p.ExitStatuses()
+	if err != nil || m == nil {
+		return err
+	}
+	for _, a := range m.Apps {
+		if code, ok := codes[a.Name]; ok {
+			line("app-"+ui.Escape(a.Name), strconv.Itoa(code))
+		}
+	}
+	return nil
+}
+
+// waitFlag is --wait and --wait-ready: how long, 0 not at all, <0 for ever.
+type waitFlag time.Duration
+
+func (w *waitFlag) set(s string) error {
+	switch s {
+	case "true":
+		*w = -1
+		return nil
+	case "false", "0":
+		*w = 0
+		return nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return errors.New("want a duration such as 10s, true or false")
+	}
+	*w = waitFlag(d)
+	return nil
+}
+
+// wait runs wait for that long; what names the event.
+func (w waitFlag) wait(p *lifecycle.Pod, what string, wait func(*lifecycle.Pod, context.Context) error) error {
+	if w == 0 {
+		return nil
+	}
+	ctx := context.Background()
+	if w > 0 {
+		var cancel func()
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(w))
+		defer cancel()
+	}
+	err := wait(p, ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("cannot wait for pod %s: it did not %s within %v", p.ID(), what, time.Duration(w))
+	}
+	return err
+}
+
+// waitReady returns when the pod has started, be it that it has ended since.
+func waitReady(p *lifecycle.Pod, ctx context.Context) error {
+	const longest = 200 * time.Millisecond
+	for pause := 2 * time.Millisecond; ; pause = min(pause*3/2, longest) {
+		started, err := p.Started()
+		if err != nil {
+			return err
+		}
+		if !started.IsZero() {
+			return nil
+		}
+		s, err := p.State()
+		if err != nil {
+			return err
+		}
+		if s.Ended() {
+			return fmt.Errorf("cannot wait for pod %s: it is %s and never started", p.ID(), s)
+		}
+		t := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		case <-t.C:
+		}
+	}
+}
