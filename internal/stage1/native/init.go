@@ -56,9 +56,6 @@ func Init() (int, error) {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return 0, os.NewSyscallError("prctl", err)
 	}
-	// As pid 1 it must not die of what an app sends; `run` speaks by control.
-	signal.Notify(make(chan os.Signal, 1), unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT,
-		unix.SIGUSR1, unix.SIGUSR2, unix.SIGABRT, unix.SIGALRM, unix.SIGPIPE, unix.SIGPWR)
 	if s.doc, err = document("."); err != nil {
 		return 0, err
 	}
@@ -66,12 +63,16 @@ func Init() (int, error) {
 		return 0, err
 	}
 	s.marks.add("roots ready")
-	go s.listen()
 	for _, a := range s.apps {
 		if err := s.start(a); err != nil {
 			return 0, err
 		}
 	}
+	// Only now, so that no second thread was needed until here. As pid 1 it
+	// must not die of what an app sends; `run` speaks by control.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT,
+		unix.SIGUSR1, unix.SIGUSR2, unix.SIGABRT, unix.SIGALRM, unix.SIGPIPE, unix.SIGPWR)
+	go s.listen()
 	s.marks.add("apps started")
 	if s.marks.wanted {
 		_ = s.ctl.send(contract.Event{Kind: "timing", Timing: s.marks.String()}, -1)
