@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command fetch is rkt's helper for what strangers made: it reads images from
+// registries, layouts and archives, and unpacks layers. It is started by rkt
+// (package internal/image/fetch), not by people.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/rkt/rkt/internal/image/fetch/wire"
+	"github.com/rkt/rkt/internal/image/source"
+)
+
+func main() {
+	if err := run(context.Background(), os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "fetch:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if err := source.Confine(); err != nil {
+		return err
+	}
+	switch {
+	case len(args) == 1 && args[0] == "get":
+		return source.Get(ctx, os.Stdin, os.Stdout, os.Stderr, descriptor)
+	case len(args) == 2 && args[0] == "unpack":
+		return source.Unpack(ctx, args[1], os.Stdin, descriptor(wire.DirFD), descriptor(wire.ResultFD))
+	}
+	return errors.New("cannot run: this program is started by rkt")
+}
+
+func descriptor(fd int) *os.File { return os.NewFile(uintptr(fd), fmt.Sprintf("descriptor %d", fd)) }
