@@ -38,10 +38,7 @@ func (s *Store) Commit(rec image.Record) error {
 	if err != nil {
 		return err
 	}
-	if rec.Format == image.ACI {
-		err = s.putArtifact(&rec)
-	}
-	if err == nil {
+	if err = s.putStandIn(&rec); err == nil {
 		err = s.complete(&rec)
 	}
 	if err != nil {
@@ -147,12 +144,11 @@ func (s *Store) blobsOf(r *image.Record) ([]image.Digest, error) {
 	for _, l := range r.Layers {
 		blobs = append(blobs, l.Blob)
 	}
+	if d, err := s.describe(r); err == nil {
+		blobs = append(blobs, d.Digest)
+	}
 	if r.Format == image.ACI {
-		a, err := s.artifact(r)
-		if err != nil {
-			return nil, err
-		}
-		return append(blobs, digestOf(a), emptyDigest), nil
+		return append(blobs, emptyDigest), nil
 	}
 	f, err := os.Open(s.blobPath(r.Manifest))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -3,6 +3,7 @@
 package store
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 const (
 	typeIndex       = "application/vnd.oci.image.index.v1+json"
 	typeManifest    = "application/vnd.oci.image.manifest.v1+json"
+	typeDocker      = "application/vnd.docker.distribution.manifest.v2+json"
 	typeEmpty       = "application/vnd.oci.empty.v1+json"
 	typeACI         = "application/vnd.appc.aci"
 	typeACIManifest = "application/vnd.appc.image-manifest+json"
@@ -84,70 +86,89 @@ func (s *Store) writeIndex(all map[image.ID]*image.Record) error {
 // layoutName is a canonical name in the grammar that image-spec gives for
 // org.opencontainers.image.ref.name and that skopeo and podman insist on: no
 // scheme, and a letter or digit on both sides of each separator. So
-// "docker://registry-1.docker.io/library/busybox:latest" loses its scheme and
-// "oci:/srv/images:app" becomes "oci/srv/images:app".
+// "docker://registry-1.docker.io/library/busybox:latest" loses its scheme,
+// "oci:/srv/images:app" becomes "oci/srv/images:app", and
+// "file:///srv/app.aci" "file/srv/app.aci".
 func layoutName(name string) string {
 	if rest, ok := strings.CutPrefix(name, "docker://"); ok {
 		return rest
 	}
-	return strings.Replace(name, ":/", "/", 1)
+	if scheme, rest, ok := strings.Cut(name, ":/"); ok {
+		return scheme + "/" + strings.TrimLeft(rest, "/")
+	}
+	return name
 }
 
-// describe makes the descriptor of an image's manifest.
+// describe makes the descriptor by which index.json lists an image.
 func (s *Store) describe(r *image.Record) (descriptor, error) {
-	if r.Format == image.ACI {
-		b, err := s.artifact(r)
-		return descriptor{MediaType: typeManifest, ArtifactType: typeACI, Digest: digestOf(b), Size: int64(len(b))}, err
-	}
 	fi, err := os.Lstat(s.blobPath(r.Manifest))
 	if err != nil {
 		return descriptor{}, err
 	}
-	return descriptor{MediaType: r.MediaType, Digest: r.Manifest, Size: fi.Size()}, nil
+	d := descriptor{MediaType: r.MediaType, Digest: r.Manifest, Size: fi.Size()}
+	b, d := standIn(r, d)
+	if b != nil {
+		d.Digest, d.Size = digestOf(b), int64(len(b))
+	}
+	return d, nil
 }
 
-// artifact is the OCI manifest that stands for an ACI in index.json, so that
-// other tools see, copy and keep its blobs. The same record always gives the
-// same bytes.
-func (s *Store) artifact(r *image.Record) ([]byte, error) {
+// standIn makes a small document of OCI's for an image whose manifest is not
+// OCI's, and all of the descriptor for it but digest and size; nil and manifest
+// itself for other images. The same image always gives the same bytes.
+//
+// For a Docker image it is an index of that one manifest: skopeo and podman
+// pass over entries of index.json that are neither OCI manifests nor OCI
+// indexes, but take Docker's manifests from inside an index. For an ACI it is
+// an artifact manifest, so that other tools see, copy and keep its two blobs.
+func standIn(r *image.Record, manifest descriptor) ([]byte, descriptor) {
+	var doc any
+	d := descriptor{MediaType: typeManifest}
+	switch {
+	case r.Format == image.ACI:
+		d.ArtifactType = typeACI
+		l := r.Layers[0]
+		doc = struct {
+			SchemaVersion int               `json:"schemaVersion"`
+			MediaType     string            `json:"mediaType"`
+			ArtifactType  string            `json:"artifactType"`
+			Config        descriptor        `json:"config"`
+			Layers        []descriptor      `json:"layers"`
+			Annotations   map[string]string `json:"annotations"`
+		}{
+			2, typeManifest, typeACI,
+			descriptor{MediaType: typeEmpty, Digest: emptyDigest, Size: int64(len(emptyBlob))},
+			[]descriptor{
+				{MediaType: cmp.Or(l.MediaType, typeACI), Digest: l.Blob, Size: l.Size},
+				{MediaType: cmp.Or(r.MediaType, typeACIManifest), Digest: r.Manifest, Size: manifest.Size},
+			},
+			map[string]string{"io.appc.image.id": string(r.ID)},
+		}
+	case r.MediaType == typeDocker:
+		d.MediaType = typeIndex
+		doc = index{2, typeIndex, []descriptor{manifest}}
+	default:
+		return nil, manifest
+	}
+	b, err := json.Marshal(doc)
+	if err != nil {
+		panic(err) // strings and numbers always go
+	}
+	return b, d
+}
+
+// putStandIn stores what index.json will point to. The caller holds the lock
+// exclusively.
+func (s *Store) putStandIn(r *image.Record) error {
 	fi, err := os.Lstat(s.blobPath(r.Manifest))
 	if err != nil {
-		return nil, err
-	}
-	l := r.Layers[0]
-	mediaType := l.MediaType
-	if mediaType == "" {
-		mediaType = typeACI
-	}
-	return json.Marshal(struct {
-		SchemaVersion int               `json:"schemaVersion"`
-		MediaType     string            `json:"mediaType"`
-		ArtifactType  string            `json:"artifactType"`
-		Config        descriptor        `json:"config"`
-		Layers        []descriptor      `json:"layers"`
-		Annotations   map[string]string `json:"annotations"`
-	}{
-		SchemaVersion: 2,
-		MediaType:     typeManifest,
-		ArtifactType:  typeACI,
-		Config:        descriptor{MediaType: typeEmpty, Digest: emptyDigest, Size: int64(len(emptyBlob))},
-		Layers: []descriptor{
-			{MediaType: mediaType, Digest: l.Blob, Size: l.Size},
-			{MediaType: typeACIManifest, Digest: r.Manifest, Size: fi.Size()},
-		},
-		Annotations: map[string]string{"io.appc.image.id": string(r.ID)},
-	})
-}
-
-func (s *Store) putArtifact(r *image.Record) error {
-	b, err := s.artifact(r)
-	if errors.Is(err, fs.ErrNotExist) {
 		return missing("blob", r.Manifest, err)
 	}
-	if err == nil {
+	b, _ := standIn(r, descriptor{MediaType: r.MediaType, Digest: r.Manifest, Size: fi.Size()})
+	if b != nil {
 		err = s.putBlob(b)
 	}
-	if err == nil {
+	if err == nil && r.Format == image.ACI {
 		err = s.putBlob(emptyBlob)
 	}
 	return err
