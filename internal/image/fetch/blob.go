@@ -79,7 +79,7 @@ func receive(ctx context.Context, w *store.BlobWriter, r io.Reader, size int64, 
 			g.grown(n)
 		}
 		switch {
-		case errors.Is(rerr, io.EOF):
+		case rerr == io.EOF: //nolint:errorlint // only itself is the good end
 			return nil
 		case rerr != nil:
 			return rerr

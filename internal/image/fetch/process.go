@@ -218,7 +218,7 @@ func (c *carried) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	var reported *wire.Error
 	switch {
-	case err == nil || errors.Is(err, io.EOF):
+	case err == nil || err == io.EOF: //nolint:errorlint // only itself is the good end
 		return n, err
 	case errors.As(err, &reported):
 		return n, reported

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 
 	"github.com/rkt/rkt/internal/image/fetch/wire"
 	"github.com/rkt/rkt/internal/image/unpack"
@@ -18,6 +19,7 @@ import (
 // rkt cannot be told.
 func Unpack(ctx context.Context, request string, in io.Reader, dir *os.File, result io.Writer) error {
 	res, err := unpackBlob(ctx, request, in, dir)
+	runtime.KeepAlive(dir) // its descriptor is used by number
 	res.Err = wire.AsError(err)
 	if err := wire.Send(result, res); err != nil {
 		return fmt.Errorf("cannot answer: %w", err)

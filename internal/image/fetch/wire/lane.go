@@ -47,7 +47,7 @@ func (l *LaneWriter) Copy(r io.Reader, seen func(int)) error {
 				seen(n)
 			}
 		}
-		if errors.Is(rerr, io.EOF) {
+		if rerr == io.EOF { //nolint:errorlint // an error that wraps io.EOF is no good end
 			return l.end()
 		}
 		if rerr != nil {

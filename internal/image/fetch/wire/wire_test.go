@@ -5,6 +5,7 @@ package wire
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -62,6 +63,9 @@ func TestLane(t *testing.T) {
 	if err := w.Copy(io.MultiReader(strings.NewReader("some"), iotest.ErrReader(bad)), nil); err != nil {
 		t.Fatal(err)
 	}
+	if err := w.Copy(iotest.ErrReader(fmt.Errorf("wrapped: %w", io.EOF)), nil); err != nil {
+		t.Fatal(err)
+	}
 	if err := w.Copy(bytes.NewReader(third), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -75,6 +79,10 @@ func TestLane(t *testing.T) {
 	var told *Error
 	if string(got) != "some" || !errors.As(err, &told) || told.Error() != "cannot read" || hint.Of(err) != "try again" {
 		t.Fatalf("second blob: %q, %v", got, err)
+	}
+	r.Next()
+	if _, err := io.ReadAll(r); err == nil {
+		t.Fatal("an error that wraps io.EOF arrived as a good end")
 	}
 	r.Next()
 	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, third) {

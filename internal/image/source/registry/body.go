@@ -82,7 +82,7 @@ func (b *body) Read(p []byte) (int, error) {
 		if n > 0 {
 			b.streak = 0
 		}
-		if errors.Is(err, io.EOF) && b.off == b.blob.Size {
+		if err == io.EOF && b.off == b.blob.Size { //nolint:errorlint // only itself is the good end
 			b.drop()
 			return n, io.EOF
 		}

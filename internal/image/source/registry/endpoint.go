@@ -321,6 +321,9 @@ func (e *endpoint) explain(ctx context.Context, err error, path string) error {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return &passingError{error: e.im.stalled(e.host)}
 	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return &passingError{error: fmt.Errorf("lost the connection to registry %s", e.host)}
+	}
 	return &passingError{error: fmt.Errorf("lost the connection to registry %s: %w", e.host, err)}
 }
 
