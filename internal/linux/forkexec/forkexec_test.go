@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package forkexec
+
+import (
+	"errors"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func wait(t *testing.T, pid int) int {
+	t.Helper()
+	var ws unix.WaitStatus
+	for {
+		if _, err := unix.Wait4(pid, &ws, 0, nil); err != unix.EINTR {
+			if err != nil {
+				t.Fatal(err)
+			}
+			return ws.ExitStatus()
+		}
+	}
+}
+
+func TestStart(t *testing.T) {
+	var c Child
+	dir, err := c.String(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Call("enter a directory", unix.SYS_CHDIR, dir)
+	if err := c.Exec("/bin/sh", []string{"sh", "-c", `test "$X" = y && test "$PWD" != / && exit 5`}, []string{"X=y"}); err != nil {
+		t.Fatal(err)
+	}
+	pid, err := c.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := wait(t, pid); got != 5 {
+		t.Errorf("exit status %d, want 5", got)
+	}
+	if wd, _ := os.Getwd(); wd == "" {
+		t.Error("the parent lost its directory")
+	}
+}
+
+// A call that fails ends the child, names itself, and leaves no process.
+func TestFailingCall(t *testing.T) {
+	var c Child
+	gone, _ := c.String("/nowhere/at/all")
+	c.CallIgnoring(unix.ENOENT, "this may fail", unix.SYS_CHDIR, gone)
+	c.Call("enter nowhere", unix.SYS_CHDIR, gone)
+	if err := c.Exec("/bin/true", []string{"true"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.Start()
+	var e *Error
+	if !errors.As(err, &e) || e.What != "enter nowhere" || e.Errno != unix.ENOENT {
+		t.Fatalf("error %v, want enter nowhere: ENOENT", err)
+	}
+	if _, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); err != unix.ECHILD {
+		t.Errorf("a child is left: %v", err)
+	}
+}
+
+func TestNUL(t *testing.T) {
+	var c Child
+	if err := c.Exec("/bin/\x00sh", []string{"sh"}, nil); err == nil {
+		t.Error("a path with a NUL was accepted")
+	}
+	if err := c.Exec("/bin/sh", []string{"a\x00b"}, nil); err == nil {
+		t.Error("an argument with a NUL was accepted")
+	}
+}
+
+// Many threads that allocate while others fork: the child must not need them.
+func TestBusyParent(t *testing.T) {
+	stop := make(chan struct{})
+	defer close(stop)
+	for range 4 {
+		go func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					_ = make([]byte, 1<<16)
+				}
+			}
+		}()
+	}
+	for range 100 {
+		var c Child
+		if err := c.Exec("/bin/true", []string{"true"}, nil); err != nil {
+			t.Fatal(err)
+		}
+		pid, err := c.Start()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := wait(t, pid); got != 0 {
+			t.Fatalf("exit status %d", got)
+		}
+	}
+}
