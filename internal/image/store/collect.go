@@ -190,6 +190,9 @@ func (s *Store) repairNames(all map[image.ID]*image.Record) error {
 	}
 	owner := map[string]image.ID{}
 	for _, f := range files {
+		if strings.HasPrefix(f, atomicfile.TempPrefix) {
+			continue // sweepOrphans'
+		}
 		path := s.rkt("names", f)
 		id, name, err := readName(path)
 		if r := all[id]; err == nil && r != nil && slices.Contains(r.Names, name) && path == s.namePath(name) {
