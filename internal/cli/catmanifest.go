@@ -8,22 +8,21 @@ import (
 	"fmt"
 
 	"github.com/rkt/rkt/internal/ui"
-	"github.com/spf13/cobra"
 )
 
-func newCatManifest(c *cli) *cobra.Command {
+func newCatManifest(c *cli) *command {
 	var (
 		pretty bool
 		file   uuidFile
 	)
-	cmd := &cobra.Command{
-		Use:               "cat-manifest [OPTION…] UUID",
-		Short:             "print the manifest of a pod",
-		Long:              "Prints the appc pod manifest that the pod was made from, as JSON.",
-		Example:           "  rkt cat-manifest 5bc080ca\n  rkt cat-manifest --pretty-print=false 5bc080ca | jq .apps",
-		Args:              file.args(oneArg("a pod's UUID")),
-		ValidArgsFunction: c.completePods,
-		RunE: func(_ *cobra.Command, args []string) error {
+	cmd := &command{
+		usage:   "[OPTION…] UUID",
+		short:   "print the manifest of a pod",
+		long:    "Prints the appc pod manifest that the pod was made from, as JSON.",
+		example: "  rkt cat-manifest 5bc080ca\n  rkt cat-manifest --pretty-print=false 5bc080ca | jq .apps",
+		args:    file.args(oneArg("a pod's UUID")),
+		words:   c.podWords,
+		run: func(args []string) error {
 			uuids, err := file.uuids(args)
 			if err != nil {
 				return err
@@ -39,7 +38,7 @@ func newCatManifest(c *cli) *cobra.Command {
 			return c.printManifest(b, pretty)
 		},
 	}
-	fs := cmd.Flags()
+	fs := cmd.flags()
 	fs.BoolVar(&pretty, "pretty-print", true, "indent the output")
 	file.register(fs)
 	return cmd

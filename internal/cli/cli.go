@@ -15,7 +15,6 @@ import (
 
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/ui"
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -36,11 +35,31 @@ type cli struct {
 	clock  clock
 }
 
+// command is a verb: what there is to say about it, its flags and what it does.
+type command struct {
+	usage   string // the arguments
+	short   string // in lists of commands
+	long    string // paragraphs
+	example string // indented lines
+	args    argsCheck
+	run     func(args []string) error
+	words   func(begun string) (words []word, files bool) // what an argument completes to
+	fs      *pflag.FlagSet
+}
+
+// flags are the command's own.
+func (cmd *command) flags() *pflag.FlagSet {
+	if cmd.fs == nil {
+		cmd.fs = pflag.NewFlagSet("", pflag.ContinueOnError)
+	}
+	return cmd.fs
+}
+
 // verb is a row of the table of verbs.
 type verb struct {
 	name string
 	// make builds the command and its flags, bound to c.
-	make func(c *cli) *cobra.Command
+	make func(c *cli) *command
 	// group: the verb is a noun and these are its verbs.
 	group []verb
 }
@@ -106,8 +125,8 @@ func (c *cli) dispatch(args []string) error {
 		c.printRootHelp()
 		return errReported
 	}
-	if args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd {
-		return c.complete(args)
+	if args[0] == completeVerb {
+		return c.complete(args[1:])
 	}
 	v, err := findVerb(verbs(), args[0])
 	if err != nil {
@@ -140,8 +159,8 @@ func (c *cli) dispatch(args []string) error {
 }
 
 // execute reads the verb's arguments and runs it.
-func (c *cli) execute(cmd *cobra.Command, args []string) error {
-	fs := cmd.Flags()
+func (c *cli) execute(cmd *command, args []string) error {
+	fs := cmd.flags()
 	c.global.register(fs)
 	args, err := c.parse(fs, args)
 	if errors.Is(err, errHelp) {
@@ -150,12 +169,12 @@ func (c *cli) execute(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if cmd.Args != nil {
-		if err := cmd.Args(cmd, args); err != nil {
+	if cmd.args != nil {
+		if err := cmd.args(args); err != nil {
 			return hint.Wrap(fmt.Errorf("cannot %s: %w", c.verb, err), "usage: "+usageLine(c.verb, cmd))
 		}
 	}
-	return cmd.RunE(cmd, args)
+	return cmd.run(args)
 }
 
 // findVerb finds a verb by its name or by the beginning of exactly one.
@@ -195,17 +214,19 @@ func nearestVerb(all []verb, name string) string {
 	return "rkt help lists the commands"
 }
 
-// The checks of a verb's arguments. What they return follows "cannot VERB: ".
+// argsCheck looks at the number of a verb's arguments. Its error follows
+// "cannot VERB: ".
+type argsCheck func(args []string) error
 
-func noArgs(_ *cobra.Command, args []string) error {
+func noArgs(args []string) error {
 	if len(args) > 0 {
 		return fmt.Errorf("unexpected argument %q", args[0])
 	}
 	return nil
 }
 
-func oneArg(what string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
+func oneArg(what string) argsCheck {
+	return func(args []string) error {
 		switch len(args) {
 		case 0:
 			return fmt.Errorf("%s is missing", what)
@@ -216,8 +237,8 @@ func oneArg(what string) cobra.PositionalArgs {
 	}
 }
 
-func someArgs(what string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
+func someArgs(what string) argsCheck {
+	return func(args []string) error {
 		if len(args) == 0 {
 			return fmt.Errorf("%s is missing", what)
 		}

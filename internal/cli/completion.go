@@ -3,102 +3,202 @@
 package cli
 
 import (
+	_ "embed"
 	"fmt"
+	"io"
+	"slices"
 	"strings"
 
-	"github.com/rkt/rkt/internal/image/store"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
-	"github.com/spf13/cobra"
+	"github.com/rkt/rkt/internal/ui"
 	"github.com/spf13/pflag"
 )
 
-func shells() []string { return []string{"bash", "zsh", "fish"} }
+// completeVerb is how completion scripts ask what could stand next:
+// `rkt __complete WORD… BEGUN`, with the words after rkt. The answer is one
+// candidate a line, with what it is after a tab, and as the last line ":files"
+// if a file could stand there as well, or ":end".
+const completeVerb = "__complete"
 
-func newCompletion(c *cli) *cobra.Command {
-	return &cobra.Command{
-		Use:   "completion bash|zsh|fish",
-		Short: "print a script that completes rkt's command line",
-		Long: `Prints a completion script for a shell. It completes commands and flags, and asks
+var (
+	//go:embed completion/rkt.bash
+	bashScript string
+	//go:embed completion/rkt.zsh
+	zshScript string
+	//go:embed completion/rkt.fish
+	fishScript string
+)
+
+func newCompletion(c *cli) *command {
+	return &command{
+		usage: "bash|zsh|fish",
+		short: "print a script that completes rkt's command line",
+		long: `Prints a completion script for a shell. It completes commands and flags, and asks
 rkt for pods and images.`,
-		Example: `  source <(rkt completion bash)
+		example: `  source <(rkt completion bash)
   rkt completion zsh > "${fpath[1]}/_rkt"
   rkt completion fish > ~/.config/fish/completions/rkt.fish`,
-		Args:      oneArg("the shell (bash, zsh or fish)"),
-		ValidArgs: shells(),
-		RunE: func(_ *cobra.Command, args []string) error {
-			root := c.tree()
+		args: oneArg("the shell (bash, zsh or fish)"),
+		words: func(string) ([]word, bool) {
+			return []word{{text: "bash"}, {text: "zsh"}, {text: "fish"}}, false
+		},
+		run: func(args []string) (err error) {
 			switch args[0] {
 			case "bash":
-				return root.GenBashCompletionV2(c.Out, true)
+				_, err = io.WriteString(c.Out, bashScript)
 			case "zsh":
-				return root.GenZshCompletion(c.Out)
+				_, err = io.WriteString(c.Out, zshScript)
 			case "fish":
-				return root.GenFishCompletion(c.Out, true)
+				_, err = io.WriteString(c.Out, fishScript)
+			default:
+				err = fmt.Errorf("cannot complete for shell %q: want bash, zsh or fish", args[0])
 			}
-			return fmt.Errorf("cannot complete for shell %q: want one of %s", args[0], strings.Join(shells(), ", "))
+			return err
 		},
 	}
 }
 
-// complete answers a completion script: cobra's protocol over the whole tree.
+// word is a candidate and what it is.
+type word struct{ text, about string }
+
+// complete answers a completion script. What goes wrong completes to nothing:
+// there is nobody to tell.
 func (c *cli) complete(args []string) error {
-	root := c.tree()
-	root.SetArgs(args)
-	return root.Execute()
-}
-
-// tree is the whole command line as cobra wants it. Its verbs are never run
-// through it, see execute.
-func (c *cli) tree() *cobra.Command {
-	root := &cobra.Command{Use: "rkt", SilenceErrors: true, SilenceUsage: true}
-	root.SetIn(c.In)
-	root.SetOut(c.Out)
-	root.SetErr(c.Err)
-	root.CompletionOptions.DisableDefaultCmd = true
-	c.global.register(root.PersistentFlags())
-	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
-	for _, v := range verbs() {
-		cmd := v.make(c)
-		for _, sub := range v.group {
-			s := sub.make(c)
-			completeValues(s)
-			cmd.AddCommand(s)
-		}
-		completeValues(cmd)
-		root.AddCommand(cmd)
+	begun := ""
+	if len(args) > 0 {
+		args, begun = args[:len(args)-1], args[len(args)-1]
 	}
-	return root
+	words, files := c.candidates(args, begun)
+	var b strings.Builder
+	for _, w := range words {
+		// A name that needs escaping would not mean the same as it is shown.
+		if strings.HasPrefix(w.text, begun) && ui.Escape(w.text) == w.text {
+			b.WriteString(w.text + "\t" + ui.Escape(w.about) + "\n")
+		}
+	}
+	if files {
+		b.WriteString(":files\n")
+	} else {
+		b.WriteString(":end\n")
+	}
+	_, err := io.WriteString(c.Out, b.String())
+	return err
 }
 
-// completeValues registers what flags of fixed values complete to. Other flags
-// complete to files, unless their value is no file.
-func completeValues(cmd *cobra.Command) {
-	fixed := map[string][]string{
-		"format": {"json", "json-pretty"}, "net": {"host", "none"}, "ipc": {"auto", "private", "parent"},
+// candidates are the words that could follow args, begun as they are.
+func (c *cli) candidates(args []string, begun string) (words []word, files bool) {
+	root := pflag.NewFlagSet("rkt", pflag.ContinueOnError)
+	c.global.register(root)
+	all := verbs()
+	cmd, fs := (*command)(nil), root
+	for {
+		rest, err := flagsFirst(root, args)
+		if err != nil {
+			// The last flag lacks its value, which is what is being typed.
+			return c.flagWords(root, args, begun, nil)
+		}
+		if len(rest) == 0 {
+			break
+		}
+		v, err := findVerb(all, rest[0])
+		if err != nil {
+			return nil, false
+		}
+		args, all = rest[1:], v.group
+		if all == nil {
+			cmd = v.make(c)
+			fs = cmd.flags()
+			c.global.register(fs)
+			break
+		}
+	}
+	if cmd == nil {
+		if isFlag(begun) {
+			return c.flagWords(root, nil, begun, nil)
+		}
+		for _, v := range all {
+			words = append(words, word{v.name, v.make(c).short})
+		}
+		return words, false
+	}
+	return c.flagWords(fs, args, begun, cmd)
+}
+
+// flagWords completes a verb's flag, a flag's value, or an argument.
+func (c *cli) flagWords(fs *pflag.FlagSet, args []string, begun string, cmd *command) (words []word, files bool) {
+	block := false // arguments of an app: none of ours
+	pending := ""  // the flag whose value is being typed
+	for i := 0; i < len(args); i++ {
+		pending = ""
+		switch a := args[i]; {
+		case block:
+			block = a != "---"
+		case a == "--":
+			block = true
+		case strings.HasPrefix(a, "--") && !strings.Contains(a, "="):
+			f := fs.Lookup(a[2:])
+			if f == nil || f.NoOptDefVal != "" {
+				continue
+			}
+			if i+1 == len(args) {
+				pending = f.Name
+			}
+			i++
+		}
+	}
+	name, _, isValue := strings.Cut(begun, "=")
+	switch {
+	case block:
+		return nil, true
+	case pending != "":
+		return flagValues(pending, "")
+	case isFlag(begun) && isValue:
+		return flagValues(strings.TrimPrefix(name, "--"), name+"=")
+	case isFlag(begun):
+		fs.VisitAll(func(f *pflag.Flag) {
+			if f.Hidden {
+				return
+			}
+			text := "--" + f.Name
+			if f.NoOptDefVal == "" || f.NoOptDefVal == "default" {
+				text += "="
+			}
+			_, usage := pflag.UnquoteUsage(f)
+			words = append(words, word{text, usage})
+		})
+		return append(words, word{"--help", "show help"}), false
+	case cmd != nil && cmd.words != nil:
+		return cmd.words(begun)
+	}
+	return nil, false
+}
+
+// flagValues are the values of a flag, each after prefix, and whether it may be
+// a file.
+func flagValues(name, prefix string) (words []word, files bool) {
+	values := map[string][]string{
+		"format": {"json", "json-pretty"}, "net": {"none", "host"}, "ipc": {"auto", "private", "parent"},
 		"pull-policy": {"new", "update", "never"}, "order": {"asc", "desc"},
 		"stdin": {"null", "inherit"}, "stdout": {"inherit", "log", "null"}, "stderr": {"inherit", "log", "null"},
+		"insecure-options": insecureNames(), "stage1-name": {defaultFlavor},
+		"dns": {"host", "none"}, "hosts-entry": {"host"},
 	}
-	files := map[string]bool{"pod-manifest": true, "set-env-file": true, "uuid-file": true, "uuid-file-save": true}
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		values := fixed[f.Name]
-		if values == nil && files[f.Name] {
-			return
-		}
-		_ = cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
-	})
+	for _, v := range values[name] {
+		words = append(words, word{prefix + v, ""})
+	}
+	return words, slices.Contains([]string{"pod-manifest", "set-env-file", "uuid-file", "uuid-file-save",
+		"dir", "system-config", "local-config", "user-config"}, name)
 }
 
-// completePods completes UUIDs. What goes wrong completes to nothing: there is
-// nobody to tell.
-func (c *cli) completePods(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
-	var words []string
+// podWords completes UUIDs.
+func (c *cli) podWords(begun string) (words []word, files bool) {
 	dir, err := c.global.dataDir()
 	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+		return nil, false
 	}
 	pods, err := lifecycle.List(dir)
 	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+		return nil, false
 	}
 	for _, p := range pods {
 		if !strings.HasPrefix(string(p.ID()), begun) {
@@ -114,41 +214,34 @@ func (c *cli) completePods(_ *cobra.Command, _ []string, begun string) ([]string
 				about += " " + a.Name
 			}
 		}
-		words = append(words, string(p.ID())+"\t"+about)
+		words = append(words, word{string(p.ID()), about})
 	}
-	return words, cobra.ShellCompDirectiveNoFileComp
+	return words, false
 }
 
-// completeImages completes IDs and names of stored images.
-func (c *cli) completeImages(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
-	var words []string
-	dir, err := c.global.dataDir()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveDefault
-	}
-	st, err := store.Open(dir)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveDefault
+// imageWords completes names and, once they are begun, IDs of stored images;
+// images are also files.
+func (c *cli) imageWords(begun string) (words []word, files bool) {
+	_, st, err := c.openStore()
+	if err != nil || st == nil {
+		return nil, true
 	}
 	defer st.Close()
 	images, err := st.List()
 	if err != nil {
-		return nil, cobra.ShellCompDirectiveDefault
+		return nil, true
 	}
 	for _, i := range images {
 		about := i.ID.Short()
 		for _, n := range i.Names {
-			if strings.HasPrefix(n, begun) {
-				words = append(words, n+"\t"+about)
-			}
+			words = append(words, word{n, about})
 		}
 		if len(i.Names) > 0 {
 			about = i.Names[0]
 		}
-		if begun != "" && strings.HasPrefix(string(i.ID), begun) {
-			words = append(words, string(i.ID)+"\t"+about)
+		if begun != "" {
+			words = append(words, word{string(i.ID), about})
 		}
 	}
-	// Images are also files and directories.
-	return words, cobra.ShellCompDirectiveDefault
+	return words, true
 }

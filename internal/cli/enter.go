@@ -11,31 +11,30 @@ import (
 	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/pod/launch"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
-	"github.com/spf13/cobra"
 )
 
 // defaultCommand is what enter runs. rkt's was /bin/bash, which most images of
 // today do not have; every image with a shell at all has this one.
 const defaultCommand = "/bin/sh"
 
-func newEnter(c *cli) *cobra.Command {
+func newEnter(c *cli) *command {
 	var (
 		app  string
 		file uuidFile
 	)
 	c.parse = flagsFirst
-	cmd := &cobra.Command{
-		Use:   "enter [OPTION…] UUID [COMMAND [ARG…]]",
-		Short: "run a command in a running pod",
-		Long: `Runs a command beside an app of a running pod and becomes it: in the app's root
+	cmd := &command{
+		usage: "[OPTION…] UUID [COMMAND [ARG…]]",
+		short: "run a command in a running pod",
+		long: `Runs a command beside an app of a running pod and becomes it: in the app's root
 and namespaces, as its user, with its environment, capabilities and system call
 filter. Without a command it is ` + defaultCommand + `. What follows the UUID is not read as
 options of rkt.
 
 --app is needed in a pod of more than one app.`,
-		Example:           "  rkt enter 5bc080ca\n  rkt enter --app=etcd 5bc080ca etcdctl endpoint health",
-		ValidArgsFunction: c.completePods,
-		RunE: func(_ *cobra.Command, args []string) error {
+		example: "  rkt enter 5bc080ca\n  rkt enter --app=etcd 5bc080ca etcdctl endpoint health",
+		words:   c.podWords,
+		run: func(args []string) error {
 			uuids, err := file.uuids(nil)
 			if err != nil {
 				return err
@@ -49,7 +48,7 @@ options of rkt.
 			return c.enter(uuids[0], app, args)
 		},
 	}
-	fs := cmd.Flags()
+	fs := cmd.flags()
 	fs.StringVar(&app, "app", "", "the app `NAME`")
 	file.register(fs)
 	return cmd

@@ -8,18 +8,18 @@ import (
 	"io"
 
 	"github.com/rkt/rkt/internal/image/fetch"
-	"github.com/spf13/cobra"
+	"github.com/rkt/rkt/internal/image/store"
 )
 
-func newFetch(c *cli) *cobra.Command {
+func newFetch(c *cli) *command {
 	var (
 		full bool
 		w    wish
 	)
-	cmd := &cobra.Command{
-		Use:   "fetch [OPTION…] IMAGE…",
-		Short: "fetch images into the store",
-		Long: `Fetches images and stores them; the ID of each goes to standard output. Layers
+	cmd := &command{
+		usage: "[OPTION…] IMAGE…",
+		short: "fetch images into the store",
+		long: `Fetches images and stores them; the ID of each goes to standard output. Layers
 that are stored already are not fetched again, and nothing enters the store before
 its digest is proven. If one image fails the others are fetched all the same.
 
@@ -29,11 +29,11 @@ with never nothing is fetched.
 
 An image that nothing vouches for is refused, unless --insecure-options=image
 accepts the risk. A name with a digest vouches for itself.`,
-		Example: `  rkt fetch docker://quay.io/coreos/etcd@sha256:…
+		example: `  rkt fetch docker://quay.io/coreos/etcd@sha256:…
   rkt --insecure-options=image fetch docker://busybox oci:/srv/web:v1 ./app.aci`,
-		Args:              someArgs("the image"),
-		ValidArgsFunction: c.completeImages,
-		RunE: func(_ *cobra.Command, args []string) error {
+		args:  someArgs("the image"),
+		words: c.imageWords,
+		run: func(args []string) error {
 			policy := w.pullPolicy
 			if policy == "" {
 				policy = string(fetch.Update)
@@ -41,7 +41,7 @@ accepts the risk. A name with a digest vouches for itself.`,
 			return c.fetch(args, fetch.Policy(policy), full)
 		},
 	}
-	fs := cmd.Flags()
+	fs := cmd.flags()
 	fs.BoolVar(&full, "full", false, "print whole IDs")
 	w.registerPullPolicy(fs, "update")
 	each(fs, "signature", "", "", func(string) error {
@@ -55,7 +55,11 @@ func (c *cli) fetch(images []string, policy fetch.Policy, full bool) error {
 	if err != nil {
 		return err
 	}
-	st, err := c.openStore()
+	dir, err := c.global.dataDir()
+	if err != nil {
+		return err
+	}
+	st, err := store.Open(dir)
 	if err != nil {
 		return err
 	}

@@ -10,22 +10,21 @@ import (
 	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/pod/gc"
 	"github.com/rkt/rkt/internal/pod/launch"
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
-func newGC(c *cli) *cobra.Command {
+func newGC(c *cli) *command {
 	pol := gc.Policy{GracePeriod: 30 * time.Minute, ExpirePrepared: 24 * time.Hour}
-	cmd := &cobra.Command{
-		Use:   "gc [OPTION…]",
-		Short: "remove pods that have ended",
-		Long: `Marks pods that have ended, and removes those that were marked longer than the
+	cmd := &command{
+		usage: "[OPTION…]",
+		short: "remove pods that have ended",
+		long: `Marks pods that have ended, and removes those that were marked longer than the
 grace period ago, prepared pods that were not run in time, and what killed rkt
 processes left. It may run at any time, beside anything else of rkt, and be killed
 at any time: the next one takes up where it was.`,
-		Example: "  rkt gc\n  rkt gc --grace-period=0\n  rkt gc --mark-only",
-		Args:    noArgs,
-		RunE: func(*cobra.Command, []string) error {
+		example: "  rkt gc\n  rkt gc --grace-period=0\n  rkt gc --mark-only",
+		args:    noArgs,
+		run: func([]string) error {
 			if err := c.needRoot(); err != nil {
 				return err
 			}
@@ -38,7 +37,7 @@ at any time: the next one takes up where it was.`,
 			return gc.Collect(dir, pol)
 		},
 	}
-	fs := cmd.Flags()
+	fs := cmd.flags()
 	period(fs, "grace-period", "how long a pod that has ended is kept", &pol.GracePeriod)
 	period(fs, "expire-prepared", "how long a prepared pod is kept that is not run", &pol.ExpirePrepared)
 	fs.BoolVar(&pol.MarkOnly, "mark-only", false, "mark pods that have ended, remove nothing")

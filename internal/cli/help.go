@@ -9,7 +9,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/rkt/rkt/internal/ui"
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -68,17 +67,17 @@ func rootPage(c *cli) Page {
 		Description: rootDescription, Global: c.globalOptions(), ExitStatus: exitStatus,
 	}
 	for _, v := range verbs() {
-		p.Commands = append(p.Commands, Page{Name: "rkt " + v.name, Short: v.make(c).Short})
+		p.Commands = append(p.Commands, Page{Name: "rkt " + v.name, Short: v.make(c).short})
 	}
 	return p
 }
 
 // page describes cmd, which is called as c.verb.
-func page(c *cli, cmd *cobra.Command) Page {
+func page(c *cli, cmd *command) Page {
 	p := Page{
-		Name: "rkt " + c.verb, Short: cmd.Short, Usage: usageLine(c.verb, cmd),
-		Description: strings.TrimSpace(cmd.Long), Options: options(cmd.Flags()), Global: c.globalOptions(),
-		Examples: strings.Trim(cmd.Example, "\n"), ExitStatus: exitStatus,
+		Name: "rkt " + c.verb, Short: cmd.short, Usage: usageLine(c.verb, cmd),
+		Description: strings.TrimSpace(cmd.long), Options: options(cmd.flags()), Global: c.globalOptions(),
+		Examples: strings.Trim(cmd.example, "\n"), ExitStatus: exitStatus,
 	}
 	switch c.verb {
 	case "run", "run-prepared", "enter":
@@ -87,17 +86,16 @@ func page(c *cli, cmd *cobra.Command) Page {
 	for _, v := range verbs() {
 		if v.name == c.verb {
 			for _, sub := range v.group {
-				p.Commands = append(p.Commands, Page{Name: "rkt " + v.name + " " + sub.name, Short: sub.make(c).Short})
+				p.Commands = append(p.Commands, Page{Name: "rkt " + v.name + " " + sub.name, Short: sub.make(c).short})
 			}
 		}
 	}
 	return p
 }
 
-// usageLine is how cmd is called. cmd.Use starts with the verb's last word.
-func usageLine(verb string, cmd *cobra.Command) string {
-	_, args, _ := strings.Cut(cmd.Use, " ")
-	return strings.TrimSpace("rkt " + verb + " " + args)
+// usageLine is how cmd is called.
+func usageLine(verb string, cmd *command) string {
+	return strings.TrimSpace("rkt " + verb + " " + cmd.usage)
 }
 
 func (c *cli) globalOptions() []Option {
@@ -234,12 +232,12 @@ func columns(rows []string) string {
 	return b.String()
 }
 
-func newHelp(c *cli) *cobra.Command {
-	return &cobra.Command{
-		Use:   "help [COMMAND]",
-		Short: "show help for a command",
-		Long:  "Prints what `rkt COMMAND --help` prints; without a command, what there is.",
-		RunE: func(_ *cobra.Command, args []string) error {
+func newHelp(c *cli) *command {
+	return &command{
+		usage: "[COMMAND]",
+		short: "show help for a command",
+		long:  "Prints what `rkt COMMAND --help` prints; without a command, what there is.",
+		run: func(args []string) error {
 			if len(args) == 0 {
 				return c.printRootHelp()
 			}

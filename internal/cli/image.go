@@ -2,12 +2,10 @@
 
 package cli
 
-import "github.com/spf13/cobra"
-
-func newImage(*cli) *cobra.Command {
-	return &cobra.Command{
-		Use:   "image COMMAND",
-		Short: "list and remove stored images",
-		Long:  "Works on the images in the store. rkt fetch puts them there.",
+func newImage(*cli) *command {
+	return &command{
+		usage: "COMMAND",
+		short: "list and remove stored images",
+		long:  "Works on the images in the store. rkt fetch puts them there.",
 	}
 }

@@ -4,31 +4,29 @@ package cli
 
 import (
 	"fmt"
-
-	"github.com/spf13/cobra"
 )
 
-func newImageCatManifest(c *cli) *cobra.Command {
+func newImageCatManifest(c *cli) *command {
 	var pretty bool
-	cmd := &cobra.Command{
-		Use:   "cat-manifest [OPTION…] IMAGE",
-		Short: "print the manifest of a stored image",
-		Long: `Prints the manifest of an image as it came: appc's of an ACI, OCI's or Docker's of
+	cmd := &command{
+		usage: "[OPTION…] IMAGE",
+		short: "print the manifest of a stored image",
+		long: `Prints the manifest of an image as it came: appc's of an ACI, OCI's or Docker's of
 any other. IMAGE is an ID, or a name under which the image was fetched. With
 --pretty-print=false it is byte for byte what the digest was made of.`,
-		Example:           "  rkt image cat-manifest sha256-7c0a\n  rkt image cat-manifest docker://busybox",
-		Args:              oneArg("the image"),
-		ValidArgsFunction: c.completeImages,
-		RunE: func(_ *cobra.Command, args []string) error {
-			st, err := c.openStore()
+		example: "  rkt image cat-manifest sha256-7c0a\n  rkt image cat-manifest docker://busybox",
+		args:    oneArg("the image"),
+		words:   c.imageWords,
+		run: func(args []string) error {
+			_, st, err := c.openStore()
 			if err != nil {
 				return err
 			}
-			defer st.Close()
 			rec, err := storedImage(st, args[0])
 			if err != nil {
 				return err
 			}
+			defer st.Close()
 			f, err := st.OpenBlob(rec.Manifest)
 			if err != nil {
 				return err
@@ -41,7 +39,7 @@ any other. IMAGE is an ID, or a name under which the image was fetched. With
 			return c.printManifest(b, pretty)
 		},
 	}
-	cmd.Flags().BoolVar(&pretty, "pretty-print", true, "indent the output")
+	cmd.flags().BoolVar(&pretty, "pretty-print", true, "indent the output")
 	return cmd
 }
 

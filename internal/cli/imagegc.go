@@ -6,29 +6,23 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/rkt/rkt/internal/image/store"
 	"github.com/rkt/rkt/internal/pod/gc"
 	"github.com/rkt/rkt/internal/ui"
-	"github.com/spf13/cobra"
 )
 
-func newImageGC(c *cli) *cobra.Command {
+func newImageGC(c *cli) *command {
 	grace := 24 * time.Hour
-	cmd := &cobra.Command{
-		Use:   "gc [OPTION…]",
-		Short: "remove images that are not used",
-		Long: `Removes images that were not used for the grace period and from which no pod is
+	cmd := &command{
+		usage: "[OPTION…]",
+		short: "remove images that are not used",
+		long: `Removes images that were not used for the grace period and from which no pod is
 made, be it running, prepared or ended; and all that killed rkt processes left in
 the store.`,
-		Example: "  rkt image gc\n  rkt image gc --grace-period=0",
-		Args:    noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			dir, err := c.global.dataDir()
-			if err != nil {
-				return err
-			}
-			st, err := store.Open(dir)
-			if err != nil {
+		example: "  rkt image gc\n  rkt image gc --grace-period=0",
+		args:    noArgs,
+		run: func([]string) error {
+			dir, st, err := c.openStore()
+			if err != nil || st == nil {
 				return err
 			}
 			defer st.Close()
@@ -43,6 +37,6 @@ the store.`,
 			return err
 		},
 	}
-	period(cmd.Flags(), "grace-period", "how long an image is kept that is not used", &grace)
+	period(cmd.flags(), "grace-period", "how long an image is kept that is not used", &grace)
 	return cmd
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/rkt/rkt/internal/image/ref"
 	"github.com/rkt/rkt/internal/image/store"
 	"github.com/rkt/rkt/internal/ui"
-	"github.com/spf13/cobra"
 )
 
 // imageJSON is rkt's: times in nanoseconds since the epoch, the size in bytes.
@@ -88,7 +87,7 @@ func (i *imageRow) size() int64 {
 	return n
 }
 
-func newImageList(c *cli) *cobra.Command {
+func newImageList(c *cli) *command {
 	var (
 		all      = imageFields()
 		fields   = all
@@ -100,18 +99,18 @@ func newImageList(c *cli) *cobra.Command {
 		names    = fieldNames(all, func(imageField) bool { return true })
 		sorts    = fieldNames(all, func(f imageField) bool { return f.compare != nil })
 	)
-	cmd := &cobra.Command{
-		Use:   "list [OPTION…]",
-		Short: "list stored images",
-		Long: `Lists the images in the store. SIZE counts an image's layers, as stored and as
+	cmd := &command{
+		usage: "[OPTION…]",
+		short: "list stored images",
+		long: `Lists the images in the store. SIZE counts an image's layers, as stored and as
 unpacked; layers that images share are counted for each of them. LAST USED is when
 a pod was made from the image, or it was fetched.
 
 In JSON all fields are there, times are nanoseconds since the epoch and sizes
 bytes.`,
-		Example: "  rkt image list\n  rkt image list --fields=id,name --sort=name --no-legend --full\n  rkt image list --json",
-		Args:    noArgs,
-		RunE: func(*cobra.Command, []string) error {
+		example: "  rkt image list\n  rkt image list --fields=id,name --sort=name --no-legend --full\n  rkt image list --json",
+		args:    noArgs,
+		run: func([]string) error {
 			rows, err := c.imageRows()
 			if err != nil {
 				return err
@@ -128,7 +127,7 @@ bytes.`,
 			return c.printImages(rows, fields, !noLegend, full)
 		},
 	}
-	fs := cmd.Flags()
+	fs := cmd.flags()
 	each(fs, "fields", "FIELD,…", "columns to print, of "+names, func(s string) error {
 		fields = nil
 		for _, name := range strings.Split(s, ",") {
@@ -181,8 +180,8 @@ func fieldNames(all []imageField, wanted func(imageField) bool) string {
 }
 
 func (c *cli) imageRows() ([]*imageRow, error) {
-	st, err := c.openStore()
-	if err != nil {
+	_, st, err := c.openStore()
+	if err != nil || st == nil {
 		return nil, err
 	}
 	defer st.Close()

@@ -5,21 +5,19 @@ package cli
 import (
 	"fmt"
 
-	"github.com/rkt/rkt/internal/image/store"
 	"github.com/rkt/rkt/internal/pod/gc"
-	"github.com/spf13/cobra"
 )
 
-func newImageRm(c *cli) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "rm IMAGE…",
-		Short: "remove stored images",
-		Long: `Removes images. IMAGE is an ID, or a name under which the image was fetched. What
+func newImageRm(c *cli) *command {
+	cmd := &command{
+		usage: "IMAGE…",
+		short: "remove stored images",
+		long: `Removes images. IMAGE is an ID, or a name under which the image was fetched. What
 other images share stays; so does what a pod was made from, until the pod is gone.`,
-		Example:           "  rkt image rm sha256-7c0a\n  rkt image rm docker://busybox",
-		Args:              someArgs("the image"),
-		ValidArgsFunction: c.completeImages,
-		RunE: func(_ *cobra.Command, args []string) error {
+		example: "  rkt image rm sha256-7c0a\n  rkt image rm docker://busybox",
+		args:    someArgs("the image"),
+		words:   c.imageWords,
+		run: func(args []string) error {
 			return c.imageRm(args)
 		},
 	}
@@ -27,15 +25,13 @@ other images share stays; so does what a pod was made from, until the pod is gon
 }
 
 func (c *cli) imageRm(images []string) error {
-	dir, err := c.global.dataDir()
+	dir, st, err := c.openStore()
 	if err != nil {
 		return err
 	}
-	st, err := store.Open(dir)
-	if err != nil {
-		return err
+	if st != nil {
+		defer st.Close()
 	}
-	defer st.Close()
 	failed := failures{c: c}
 	for _, word := range images {
 		rec, err := storedImage(st, word)

@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
+	"path/filepath"
 
 	"github.com/rkt/rkt/internal/config"
 	"github.com/rkt/rkt/internal/hint"
@@ -120,13 +122,17 @@ func (c *cli) fetchImage(st *store.Store, r imageRef, policy fetch.Policy) (imag
 	return fetch.Image(ctx, st, o, r.Ref)
 }
 
-// openStore opens the image store of the data directory.
-func (c *cli) openStore() (*store.Store, error) {
-	dir, err := c.global.dataDir()
-	if err != nil {
-		return nil, err
+// openStore opens the image store of the data directory, for verbs that only
+// look at what is there: nil if there is no store.
+func (c *cli) openStore() (dir string, st *store.Store, err error) {
+	if dir, err = c.global.dataDir(); err != nil {
+		return "", nil, err
 	}
-	return store.Open(dir)
+	if _, err := os.Lstat(filepath.Join(dir, "images", "oci-layout")); errors.Is(err, fs.ErrNotExist) {
+		return dir, nil, nil
+	}
+	st, err = store.Open(dir)
+	return dir, st, err
 }
 
 // storedImage finds an image by what the user calls it: an ID, or a name under
@@ -137,7 +143,9 @@ func storedImage(st *store.Store, word string) (image.Record, error) {
 		return image.Record{}, err
 	}
 	var rec image.Record
-	if refs[0].Kind == ref.ID {
+	if st == nil {
+		err = fmt.Errorf("cannot find image %q: %w", word, store.ErrNotFound)
+	} else if refs[0].Kind == ref.ID {
 		rec, err = st.ByID(refs[0].ID)
 	} else {
 		// By its name alone: that the file behind it has changed or is gone does

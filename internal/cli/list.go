@@ -10,18 +10,17 @@ import (
 	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
 	"github.com/rkt/rkt/internal/ui"
-	"github.com/spf13/cobra"
 )
 
-func newList(c *cli) *cobra.Command {
+func newList(c *cli) *command {
 	var (
 		noLegend, full bool
 		format         outputFormat
 	)
-	cmd := &cobra.Command{
-		Use:   "list [OPTION…]",
-		Short: "list pods",
-		Long: `Lists the pods of the data directory, sorted by UUID, one line per app; the first
+	cmd := &command{
+		usage: "[OPTION…]",
+		short: "list pods",
+		long: `Lists the pods of the data directory, sorted by UUID, one line per app; the first
 line of a pod carries what is the pod's own. A pod that has no manifest, or none
 that can be read, shows "-" instead of apps; what is wrong with it is said on
 standard error, and the exit status is 0 all the same.
@@ -29,13 +28,13 @@ standard error, and the exit status is 0 all the same.
 NETWORKS is empty for pods that have the host's network or none.
 
 In JSON, all times are nanoseconds since the epoch.`,
-		Example: "  rkt list\n  rkt list --no-legend --full | cut -f1\n  rkt list --json",
-		Args:    noArgs,
-		RunE: func(*cobra.Command, []string) error {
+		example: "  rkt list\n  rkt list --no-legend --full | cut -f1\n  rkt list --json",
+		args:    noArgs,
+		run: func([]string) error {
 			return c.list(noLegend, full, format)
 		},
 	}
-	fs := cmd.Flags()
+	fs := cmd.flags()
 	fs.BoolVar(&noLegend, "no-legend", false, "leave the header out")
 	fs.BoolVar(&full, "full", false, "print whole UUIDs, image IDs and times")
 	format.register(fs)

@@ -17,29 +17,28 @@ import (
 	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
 	"github.com/rkt/rkt/internal/stage1/contract"
-	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
 
-func newLogs(c *cli) *cobra.Command {
+func newLogs(c *cli) *command {
 	var (
 		file uuidFile
 		o    logOptions
 	)
-	cmd := &cobra.Command{
-		Use:   "logs [OPTION…] UUID",
-		Short: "print what the apps of a pod wrote",
-		Long: `Prints the logs of a pod's apps, running or ended, byte for byte as they were
+	cmd := &command{
+		usage: "[OPTION…] UUID",
+		short: "print what the apps of a pod wrote",
+		long: `Prints the logs of a pod's apps, running or ended, byte for byte as they were
 written: what went to an app's standard output to standard output, what went to
 its standard error to standard error. With more than one app the lines are merged
 by time and start with the app's name.
 
 Only apps whose streams go to a log have one: see --stdout=log and --stderr=log of
 rkt run and rkt prepare. The log lies in the pod's directory and goes with the pod.`,
-		Example:           "  rkt logs 5bc080ca\n  rkt logs --follow --timestamps --app=etcd 5bc080ca",
-		Args:              file.args(oneArg("a pod's UUID")),
-		ValidArgsFunction: c.completePods,
-		RunE: func(_ *cobra.Command, args []string) error {
+		example: "  rkt logs 5bc080ca\n  rkt logs --follow --timestamps --app=etcd 5bc080ca",
+		args:    file.args(oneArg("a pod's UUID")),
+		words:   c.podWords,
+		run: func(args []string) error {
 			uuids, err := file.uuids(args)
 			if err != nil {
 				return err
@@ -51,7 +50,7 @@ rkt run and rkt prepare. The log lies in the pod's directory and goes with the p
 			return c.logs(p, o)
 		},
 	}
-	flags := cmd.Flags()
+	flags := cmd.flags()
 	flags.StringVar(&o.app, "app", "", "only the app `NAME`")
 	flags.BoolVar(&o.follow, "follow", false, "go on until the pod has ended")
 	flags.BoolVar(&o.timestamps, "timestamps", false, "start each line with its time (RFC 3339, nanoseconds)")

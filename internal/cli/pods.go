@@ -14,7 +14,6 @@ import (
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -191,10 +190,10 @@ func (u *uuidFile) register(fs *pflag.FlagSet) {
 }
 
 // args checks a verb's arguments: UUIDs, or the file.
-func (u *uuidFile) args(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
+func (u *uuidFile) args(check argsCheck) argsCheck {
+	return func(args []string) error {
 		if u.path == "" {
-			return check(cmd, args)
+			return check(args)
 		}
 		if len(args) > 0 {
 			return errors.New("a UUID does not go with --uuid-file")

@@ -6,27 +6,26 @@ import (
 	"fmt"
 
 	"github.com/rkt/rkt/internal/pod/lifecycle"
-	"github.com/spf13/cobra"
 )
 
-func newPrepare(c *cli) *cobra.Command {
+func newPrepare(c *cli) *command {
 	w := &wish{}
 	c.parse = w.parse
-	cmd := &cobra.Command{
-		Use:   "prepare [POD-OPTION…] IMAGE [APP-OPTION…] [-- ARG… [---]] [IMAGE …]",
-		Short: "make a pod, to be run later",
-		Long: `Makes a pod as rkt run does, but does not run it; the UUID goes to standard output.
+	cmd := &command{
+		usage: "[POD-OPTION…] IMAGE [APP-OPTION…] [-- ARG… [---]] [IMAGE …]",
+		short: "make a pod, to be run later",
+		long: `Makes a pod as rkt run does, but does not run it; the UUID goes to standard output.
 What is prepared is on the disk when the command returns. Images, volumes,
 environment and isolation are fixed now; network, DNS, hosts and host name are
 chosen by rkt run-prepared.
 
 ` + grammarHelp,
-		Example: `  uuid=$(rkt prepare docker://quay.io/coreos/etcd@sha256:… --name=etcd)
+		example: `  uuid=$(rkt prepare docker://quay.io/coreos/etcd@sha256:… --name=etcd)
   rkt run-prepared --net=host $uuid`,
-		ValidArgsFunction: c.completeImages,
-		RunE:              func(*cobra.Command, []string) error { return c.prepare(w) },
+		words: c.imageWords,
+		run:   func([]string) error { return c.prepare(w) },
 	}
-	fs := cmd.Flags()
+	fs := cmd.flags()
 	fs.BoolVar(&w.quiet, "quiet", false, "print nothing but the UUID")
 	w.registerPod(fs)
 	w.registerApps(fs)

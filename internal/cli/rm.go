@@ -7,20 +7,19 @@ import (
 
 	"github.com/rkt/rkt/internal/pod/gc"
 	"github.com/rkt/rkt/internal/pod/launch"
-	"github.com/spf13/cobra"
 )
 
-func newRm(c *cli) *cobra.Command {
+func newRm(c *cli) *command {
 	var file uuidFile
-	cmd := &cobra.Command{
-		Use:   "rm [OPTION…] UUID…",
-		Short: "remove pods that do not run",
-		Long: `Removes pods that have ended or were never run, with all that is theirs. The UUID
+	cmd := &command{
+		usage: "[OPTION…] UUID…",
+		short: "remove pods that do not run",
+		long: `Removes pods that have ended or were never run, with all that is theirs. The UUID
 of each that is removed is printed. A running pod is refused: stop it first.`,
-		Example:           "  rkt rm 5bc080ca 0e61a0e8\n  rkt rm --uuid-file=/run/web.uuid",
-		Args:              file.args(someArgs("a pod's UUID")),
-		ValidArgsFunction: c.completePods,
-		RunE: func(_ *cobra.Command, args []string) error {
+		example: "  rkt rm 5bc080ca 0e61a0e8\n  rkt rm --uuid-file=/run/web.uuid",
+		args:    file.args(someArgs("a pod's UUID")),
+		words:   c.podWords,
+		run: func(args []string) error {
 			if err := c.needRoot(); err != nil {
 				return err
 			}
@@ -35,7 +34,7 @@ of each that is removed is printed. A running pod is refused: stop it first.`,
 			return failed.err()
 		},
 	}
-	file.register(cmd.Flags())
+	file.register(cmd.flags())
 	return cmd
 }
 

@@ -14,16 +14,15 @@ import (
 	"github.com/rkt/rkt/internal/pod/lifecycle"
 	"github.com/rkt/rkt/internal/pod/prepare"
 	"github.com/rkt/rkt/internal/stage1/contract"
-	"github.com/spf13/cobra"
 )
 
-func newRun(c *cli) *cobra.Command {
+func newRun(c *cli) *command {
 	w := &wish{}
 	c.parse = w.parse
-	cmd := &cobra.Command{
-		Use:   "run [POD-OPTION…] IMAGE [APP-OPTION…] [-- ARG… [---]] [IMAGE …]",
-		Short: "run images in a new pod",
-		Long: `Makes a pod of one app per image and becomes it: rkt's process is replaced, so
+	cmd := &command{
+		usage: "[POD-OPTION…] IMAGE [APP-OPTION…] [-- ARG… [---]] [IMAGE …]",
+		short: "run images in a new pod",
+		long: `Makes a pod of one app per image and becomes it: rkt's process is replaced, so
 that signals, the cgroup and the exit status of the caller's child are the pod's.
 The pod ends with status 0 when all apps have ended with 0, else with that of the
 first app that did not.
@@ -32,16 +31,16 @@ first app that did not.
 
 An image that nothing vouches for is refused, unless --insecure-options=image
 accepts the risk.`,
-		Example: `  rkt run docker://quay.io/coreos/etcd@sha256:…
+		example: `  rkt run docker://quay.io/coreos/etcd@sha256:…
   rkt --insecure-options=image run --net=host docker://nginx
   rkt run --interactive docker://busybox --exec=/bin/sh
   rkt run --volume data,kind=host,source=/srv/data \
       oci:web:v1 --mount volume=data,target=/data -- --port=80 --- \
       oci:log:v1 --user=12 --readonly-rootfs`,
-		ValidArgsFunction: c.completeImages,
-		RunE:              func(*cobra.Command, []string) error { return c.run(w) },
+		words: c.imageWords,
+		run:   func([]string) error { return c.run(w) },
 	}
-	fs := cmd.Flags()
+	fs := cmd.flags()
 	w.registerPod(fs)
 	registerRunOptions(fs, &w.Options, &w.net, &w.dns)
 	fs.StringVar(&w.uuidFileSave, "uuid-file-save", "", "write the pod's UUID to `FILE`, before the pod is made")

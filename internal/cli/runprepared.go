@@ -9,10 +9,9 @@ import (
 	"github.com/rkt/rkt/internal/pod/launch"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
 	"github.com/rkt/rkt/internal/pod/prepare"
-	"github.com/spf13/cobra"
 )
 
-func newRunPrepared(c *cli) *cobra.Command {
+func newRunPrepared(c *cli) *command {
 	var (
 		o    prepare.Options
 		net  netFlag
@@ -20,15 +19,15 @@ func newRunPrepared(c *cli) *cobra.Command {
 		file uuidFile
 		w    wish // for the flags that are refused
 	)
-	cmd := &cobra.Command{
-		Use:   "run-prepared [OPTION…] UUID",
-		Short: "run a pod that was prepared",
-		Long: `Runs a pod that rkt prepare made, and becomes it, as rkt run does. A prepared pod
+	cmd := &command{
+		usage: "[OPTION…] UUID",
+		short: "run a pod that was prepared",
+		long: `Runs a pod that rkt prepare made, and becomes it, as rkt run does. A prepared pod
 runs once.`,
-		Example:           "  rkt run-prepared --net=host --hostname=etcd1 5bc080ca",
-		Args:              file.args(oneArg("a pod's UUID")),
-		ValidArgsFunction: c.completePods,
-		RunE: func(_ *cobra.Command, args []string) error {
+		example: "  rkt run-prepared --net=host --hostname=etcd1 5bc080ca",
+		args:    file.args(oneArg("a pod's UUID")),
+		words:   c.podWords,
+		run: func(args []string) error {
 			uuids, err := file.uuids(args)
 			if err != nil {
 				return err
@@ -36,7 +35,7 @@ runs once.`,
 			return c.runPrepared(uuids[0], o)
 		},
 	}
-	fs := cmd.Flags()
+	fs := cmd.flags()
 	registerRunOptions(fs, &o, &net, &dns)
 	fs.BoolVar(&c.clock.on, "timing", false, "print where the time goes, on standard error")
 	file.register(fs)

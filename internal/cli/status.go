@@ -14,19 +14,18 @@ import (
 	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
 	"github.com/rkt/rkt/internal/ui"
-	"github.com/spf13/cobra"
 )
 
-func newStatus(c *cli) *cobra.Command {
+func newStatus(c *cli) *command {
 	var (
 		wait, ready waitFlag
 		file        uuidFile
 		format      outputFormat
 	)
-	cmd := &cobra.Command{
-		Use:   "status [OPTION…] UUID",
-		Short: "show the state of a pod",
-		Long: `Prints what is known about a pod, one key=value a line: state, created, started,
+	cmd := &command{
+		usage: "[OPTION…] UUID",
+		short: "show the state of a pod",
+		long: `Prints what is known about a pod, one key=value a line: state, created, started,
 networks, then, of a pod that runs or ran, pid and exited, and once it has ended
 app-NAME with the exit status of each app whose end was seen (128+n if signal n
 ended it).
@@ -37,9 +36,9 @@ is printed and the command fails. Alone, or with a negative duration, they wait
 for as long as it takes; "false" or 0 does not wait.
 
 In JSON, all times are nanoseconds since the epoch.`,
-		Example: "  rkt status 5bc080ca\n  rkt status --wait=10s --uuid-file=/run/web.uuid\n  rkt status --wait-ready --json 5bc080ca",
-		Args:    file.args(oneArg("a pod's UUID")),
-		RunE: func(_ *cobra.Command, args []string) error {
+		example: "  rkt status 5bc080ca\n  rkt status --wait=10s --uuid-file=/run/web.uuid\n  rkt status --wait-ready --json 5bc080ca",
+		args:    file.args(oneArg("a pod's UUID")),
+		run: func(args []string) error {
 			uuids, err := file.uuids(args)
 			if err != nil {
 				return err
@@ -56,9 +55,9 @@ In JSON, all times are nanoseconds since the epoch.`,
 			}
 			return c.status(p, format)
 		},
-		ValidArgsFunction: c.completePods,
+		words: c.podWords,
 	}
-	flags := cmd.Flags()
+	flags := cmd.flags()
 	each(flags, "wait", "DURATION", "wait until the pod has ended", wait.set).NoOptDefVal = "true"
 	each(flags, "wait-ready", "DURATION", "wait until the pod has started", ready.set).NoOptDefVal = "true"
 	file.register(flags)

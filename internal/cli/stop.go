@@ -10,27 +10,26 @@ import (
 
 	"github.com/rkt/rkt/internal/pod/launch"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
-	"github.com/spf13/cobra"
 )
 
 // defaultStopTimeout is how long a pod has to end when it is asked to.
 const defaultStopTimeout = 10 * time.Second
 
-func newStop(c *cli) *cobra.Command {
+func newStop(c *cli) *command {
 	var (
 		force   bool
 		timeout time.Duration
 		file    uuidFile
 	)
-	cmd := &cobra.Command{
-		Use:   "stop [OPTION…] UUID…",
-		Short: "stop running pods",
-		Long: `Asks each pod to end, waits for it, and kills it if it has not ended in time. Its
+	cmd := &command{
+		usage: "[OPTION…] UUID…",
+		short: "stop running pods",
+		long: `Asks each pod to end, waits for it, and kills it if it has not ended in time. Its
 UUID is printed when it has. That a pod has ended already is no failure.`,
-		Example:           "  rkt stop 5bc080ca\n  rkt stop --timeout=1m --uuid-file=/run/web.uuid\n  rkt stop --force 5bc080ca",
-		Args:              file.args(someArgs("a pod's UUID")),
-		ValidArgsFunction: c.completePods,
-		RunE: func(_ *cobra.Command, args []string) error {
+		example: "  rkt stop 5bc080ca\n  rkt stop --timeout=1m --uuid-file=/run/web.uuid\n  rkt stop --force 5bc080ca",
+		args:    file.args(someArgs("a pod's UUID")),
+		words:   c.podWords,
+		run: func(args []string) error {
 			uuids, err := file.uuids(args)
 			if err != nil {
 				return err
@@ -42,7 +41,7 @@ UUID is printed when it has. That a pod has ended already is no failure.`,
 			return failed.err()
 		},
 	}
-	fs := cmd.Flags()
+	fs := cmd.flags()
 	fs.BoolVar(&force, "force", false, "kill at once")
 	each(fs, "timeout", "DURATION", "how long to wait before the pod is killed", func(s string) error {
 		d, err := time.ParseDuration(s)

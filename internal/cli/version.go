@@ -8,21 +8,20 @@ import (
 
 	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/ui"
-	"github.com/spf13/cobra"
 )
 
 // features are what this build can do that another might not.
 const features = "+OCI +ACI +SECCOMP -CNI -TPM -SDJOURNAL"
 
-func newVersion(c *cli) *cobra.Command {
+func newVersion(c *cli) *command {
 	var format outputFormat
-	cmd := &cobra.Command{
-		Use:     "version [OPTION…]",
-		Short:   "print the version of rkt",
-		Long:    "Prints the versions of rkt, of the appc specification it implements and of Go,\nand what this build can (+) and cannot (-) do.",
-		Example: "  rkt version\n  rkt version --format=json",
-		Args:    noArgs,
-		RunE: func(*cobra.Command, []string) error {
+	cmd := &command{
+		usage:   "[OPTION…]",
+		short:   "print the version of rkt",
+		long:    "Prints the versions of rkt, of the appc specification it implements and of Go,\nand what this build can (+) and cannot (-) do.",
+		example: "  rkt version\n  rkt version --format=json",
+		args:    noArgs,
+		run: func([]string) error {
 			if format.json() {
 				return ui.JSON(c.Out, struct {
 					Version  string `json:"rkt_version"`
@@ -40,6 +39,6 @@ func newVersion(c *cli) *cobra.Command {
 			return err
 		},
 	}
-	format.register(cmd.Flags())
+	format.register(cmd.flags())
 	return cmd
 }
