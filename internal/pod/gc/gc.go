@@ -9,12 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"time"
 
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
+	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
 // Policy says what Collect removes.
@@ -193,21 +195,23 @@ func remove(p *lifecycle.Pod, cleanup func(*lifecycle.Pod) error, warn func(erro
 	return p.Remove()
 }
 
-// needsCleanup reports whether the pod ended otherwise than by its own stage1,
-// which writes each app's status when everything is given back. A pod whose
-// files are torn was running when the machine went down: nothing of it is left
-// but those files.
+// needsCleanup reports whether the pod's own stage1 has not seen it to the end:
+// an app's end is not told, or the cgroup is still there. A pod whose document
+// is torn was running when the machine went down: nothing of it is left but its
+// files.
 func needsCleanup(p *lifecycle.Pod) bool {
-	if _, err := p.Stage1(); err != nil {
-		return false
-	}
 	c, err := p.Contract()
 	if err != nil {
 		return false
 	}
-	codes, err := p.ExitStatuses()
+	if c.Cgroup != "" {
+		if _, err := os.Lstat(c.Cgroup); !errors.Is(err, fs.ErrNotExist) {
+			return true
+		}
+	}
+	e, err := p.Events()
 	if err != nil {
 		return true
 	}
-	return slices.ContainsFunc(appNames(c), func(name string) bool { _, ended := codes[name]; return !ended })
+	return slices.ContainsFunc(c.Apps, func(a contract.App) bool { return !e.Apps[a.Name].Ended })
 }

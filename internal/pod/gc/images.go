@@ -11,16 +11,7 @@ import (
 	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/image/store"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
-	"github.com/rkt/rkt/internal/stage1/contract"
 )
-
-func appNames(c *contract.Pod) []string {
-	names := make([]string, len(c.Apps))
-	for i := range c.Apps {
-		names[i] = c.Apps[i].Name
-	}
-	return names
-}
 
 // Users tells which layers and images pods are made from. It looks at the pods
 // when it is first asked, so that store.Collect and store.Remove may ask it

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/failpoint"
-	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/image/store"
+	"github.com/rkt/rkt/internal/image/tree"
 	"github.com/rkt/rkt/internal/linux/atomicfile"
 	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
@@ -123,7 +123,10 @@ func (r *Request) plan(st *store.Store, apps []*app) (*plan, error) {
 		return nil, err
 	}
 	for _, a := range apps {
-		layers, err := layersOf(st, &a.image)
+		layers, err := tree.For(a.image, st)
+		if err == nil && len(layers) == 0 {
+			err = fmt.Errorf("image %s has no layers", a.image.ID.Short())
+		}
 		if err != nil {
 			return nil, fmt.Errorf("app %q: %w", a.Name, err)
 		}
@@ -154,18 +157,6 @@ func (r *Request) plan(st *store.Store, apps []*app) (*plan, error) {
 	c.ACKind, c.ACVersion = pod.Kind, pod.SpecVersion
 	*m = c
 	return pl, m.Validate()
-}
-
-// layersOf are the paths of the trees that make an image's root, lowest first.
-func layersOf(st *store.Store, rec *image.Record) ([]string, error) {
-	var paths []string
-	for _, l := range rec.Layers {
-		paths = append(paths, st.LayerPath(l.DiffID))
-	}
-	if len(paths) == 0 || slices.Contains(paths, "") {
-		return nil, fmt.Errorf("image %s has no layers", rec.ID.Short())
-	}
-	return paths, nil
 }
 
 // document is the app as stage1 is told, but for its root.
