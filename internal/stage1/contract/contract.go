@@ -47,8 +47,7 @@ const (
 	// handed to apps.
 	EnvLockFD = "RKT_LOCK_FD"
 	// EnvControlFD is one end of a SOCK_SEQPACKET pair between `init` and
-	// `run`: Events as JSON, one a packet; descriptors (a pty, a pidfd) travel
-	// with them.
+	// `run`. What they say there is the flavor's own affair.
 	EnvControlFD = "RKT_CONTROL_FD"
 	// EnvInit is the pid of `init`, seen from the host, for `run`.
 	EnvInit = "RKT_INIT_PID"
@@ -204,17 +203,4 @@ type Mount struct {
 	// Keep: no source; the image's own content at Target stays writable though
 	// the root is read-only.
 	Keep bool `json:"keep,omitempty"`
-}
-
-// Event is a message between `init` and `run` on the control socket.
-type Event struct {
-	// Kind is "started" (app, pid, and a pidfd), "exited" (app, status), "tty"
-	// (with a pty master) or "timing" from `init`; "signal" from `run`.
-	Kind   string `json:"kind"`
-	App    string `json:"app,omitempty"`
-	PID    int    `json:"pid,omitempty"`    // in the pod's pid namespace
-	Status int    `json:"status,omitempty"` // exit status, 128+n for signal n
-	Signal int    `json:"signal,omitempty"`
-	Time   int64  `json:"time,omitempty"` // nanoseconds since the epoch
-	Timing string `json:"timing,omitempty"`
 }

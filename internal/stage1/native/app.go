@@ -90,7 +90,7 @@ func (s *supervisor) announce(a *app, pid int) error {
 		return fmt.Errorf("cannot watch app %q: %w", a.Name, err)
 	}
 	defer unix.Close(fd)
-	return s.ctl.send(contract.Event{Kind: "started", App: a.Name, PID: pid, Time: time.Now().UnixNano()}, fd)
+	return s.ctl.send(message{kind: kindStarted, app: a.Name, number: pid, time: time.Now().UnixNano()}, fd)
 }
 
 // process is what the app and everything that runs in its place have in common.
@@ -243,7 +243,7 @@ func (s *supervisor) terminal(a *app) (slave int, err error) {
 		return -1, os.NewSyscallError("fchown", err)
 	}
 	pty.CopySize(slave, 0)
-	if err := s.ctl.send(contract.Event{Kind: "tty", App: a.Name}, master); err != nil {
+	if err := s.ctl.send(message{kind: kindTTY, app: a.Name}, master); err != nil {
 		unix.Close(slave)
 		return -1, err
 	}

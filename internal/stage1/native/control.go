@@ -7,16 +7,55 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
-// Message kinds beside those of contract.Event that `run` sends to `init`.
+// message is what `run` and `init` tell each other, one a packet: five words
+// with spaces between, then text to the end. No JSON: this is sent while a pod
+// starts, and reflection is slow the first time.
+type message struct {
+	kind   string
+	app    string
+	number int // started: pid in the pod; exited: status; signal: which
+	time   int64
+	text   string
+}
+
+// The kinds of messages. init sends the first four, run the last.
 const (
-	kindSignal = "signal" // Signal: to be given to the apps; SIGTERM stops the pod
+	kindStarted = "started" // with a pidfd
+	kindExited  = "exited"
+	kindTTY     = "tty" // with a pty's master
+	kindTiming  = "timing"
+	kindSignal  = "signal" // to be given to the apps; SIGTERM stops the pod
 )
+
+func (m message) encode() []byte {
+	app := m.app
+	if app == "" {
+		app = "-"
+	}
+	return []byte(m.kind + " " + app + " " + strconv.Itoa(m.number) + " " + strconv.FormatInt(m.time, 10) + " " + m.text)
+}
+
+func decodeMessage(b []byte) (m message, ok bool) {
+	f := strings.SplitN(string(b), " ", 5)
+	if len(f) != 5 {
+		return m, false
+	}
+	m.kind, m.app, m.text = f[0], f[1], f[4]
+	if m.app == "-" {
+		m.app = ""
+	}
+	var err1, err2 error
+	m.number, err1 = strconv.Atoi(f[2])
+	m.time, err2 = strconv.ParseInt(f[3], 10, 64)
+	return m, err1 == nil && err2 == nil
+}
 
 // control is one end of the socket between `run` and `init`.
 type control int
@@ -31,19 +70,16 @@ func inherited(env string) (int, error) {
 	return n, nil
 }
 
-// send gives an event and, if fd is not negative, a descriptor to the other
+// send gives a message and, if fd is not negative, a descriptor to the other
 // end. An end that is gone is no error: whoever stays notices by itself.
-func (c control) send(e contract.Event, fd int) error {
-	b, err := json.Marshal(e)
-	if err != nil {
-		return err
-	}
+func (c control) send(m message, fd int) error {
 	var oob []byte
 	if fd >= 0 {
 		oob = unix.UnixRights(fd)
 	}
+	var err error
 	for {
-		err = unix.Sendmsg(int(c), b, oob, nil, unix.MSG_NOSIGNAL)
+		err = unix.Sendmsg(int(c), m.encode(), oob, nil, unix.MSG_NOSIGNAL)
 		if err != unix.EINTR {
 			break
 		}
@@ -54,10 +90,10 @@ func (c control) send(e contract.Event, fd int) error {
 	return os.NewSyscallError("sendmsg", err)
 }
 
-// receive waits for the next event; ok is false when the other end is closed.
+// receive waits for the next message; ok is false when the other end is closed.
 // The caller closes fd if it is not negative.
-func (c control) receive() (e contract.Event, fd int, ok bool) {
-	buf := make([]byte, 64<<10)
+func (c control) receive() (m message, fd int, ok bool) {
+	buf := make([]byte, 4<<10)
 	oob := make([]byte, unix.CmsgSpace(4))
 	for {
 		n, oobn, _, _, err := unix.Recvmsg(int(c), buf, oob, unix.MSG_CMSG_CLOEXEC)
@@ -65,7 +101,7 @@ func (c control) receive() (e contract.Event, fd int, ok bool) {
 			continue
 		}
 		if err != nil || n == 0 {
-			return e, -1, false
+			return m, -1, false
 		}
 		fd = -1
 		if msgs, err := unix.ParseSocketControlMessage(oob[:oobn]); err == nil {
@@ -75,10 +111,12 @@ func (c control) receive() (e contract.Event, fd int, ok bool) {
 				}
 			}
 		}
-		if json.Unmarshal(buf[:n], &e) != nil {
-			continue
+		if m, ok = decodeMessage(buf[:n]); ok {
+			return m, fd, true
 		}
-		return e, fd, true
+		if fd >= 0 {
+			unix.Close(fd)
+		}
 	}
 }
 

@@ -187,7 +187,6 @@ func waitFor(pid int) (int, error) {
 		if err != nil {
 			return 0, os.NewSyscallError("wait4", err)
 		}
-		status, _ := exitStatus(ws)
-		return status, nil
+		return exitStatus(ws), nil
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"sync"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -17,6 +18,9 @@ import (
 	"github.com/rkt/rkt/internal/linux/cgroup"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
+
+// processName is what ps shows; a program executed by descriptor has a number.
+var processName = [...]byte{'r', 'k', 't', '-', 'i', 'n', 'i', 't', 0}
 
 // supervisor is the pod's first process: it builds the apps' roots, starts
 // them, reaps, and decides when the pod is over.
@@ -52,6 +56,7 @@ func Init() (int, error) {
 	if _, err := inherited(contract.EnvLockFD); err != nil {
 		return 0, err
 	}
+	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&processName[0])), 0, 0, 0) // for ps
 	// Nothing inside may trace, or open the descriptors of, this process.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return 0, os.NewSyscallError("prctl", err)
@@ -75,7 +80,7 @@ func Init() (int, error) {
 	go s.listen()
 	s.marks.add("apps started")
 	if s.marks.wanted {
-		_ = s.ctl.send(contract.Event{Kind: "timing", Timing: s.marks.String()}, -1)
+		_ = s.ctl.send(message{kind: kindTiming, text: s.marks.String()}, -1)
 	}
 	return s.reap(), nil
 }
@@ -159,15 +164,15 @@ func (s *supervisor) makeCgroups() error {
 // process too (PR_SET_PDEATHSIG).
 func (s *supervisor) listen() {
 	for {
-		e, fd, ok := s.ctl.receive()
+		m, fd, ok := s.ctl.receive()
 		if fd >= 0 {
 			unix.Close(fd)
 		}
 		if !ok {
 			return
 		}
-		if e.Kind == kindSignal {
-			s.signal(unix.Signal(e.Signal))
+		if m.kind == kindSignal {
+			s.signal(unix.Signal(m.number))
 		}
 	}
 }
@@ -242,7 +247,7 @@ func (s *supervisor) ended(pid int, ws unix.WaitStatus) (last bool) {
 		return false // a process that apps left behind
 	}
 	a.pid = 0
-	status, sig := exitStatus(ws)
+	status := exitStatus(ws)
 	if s.status == 0 {
 		s.status = status
 	}
@@ -251,7 +256,7 @@ func (s *supervisor) ended(pid int, ws unix.WaitStatus) (last bool) {
 		fmt.Fprintln(os.Stderr, "stage1:", err)
 	}
 	a.log.drain()
-	_ = s.ctl.send(contract.Event{Kind: "exited", App: a.Name, Status: status, Signal: sig, Time: time.Now().UnixNano()}, -1)
+	_ = s.ctl.send(message{kind: kindExited, app: a.Name, number: status, time: time.Now().UnixNano()}, -1)
 	if running == 0 {
 		return true
 	}
@@ -261,11 +266,12 @@ func (s *supervisor) ended(pid int, ws unix.WaitStatus) (last bool) {
 	return false
 }
 
-func exitStatus(ws unix.WaitStatus) (status, sig int) {
+// exitStatus is the shell's reading of a wait status: 128+n for signal n.
+func exitStatus(ws unix.WaitStatus) int {
 	if ws.Signaled() {
-		return 128 + int(ws.Signal()), int(ws.Signal())
+		return 128 + int(ws.Signal())
 	}
-	return ws.ExitStatus(), 0
+	return ws.ExitStatus()
 }
 
 // loopbackUp brings lo up in the pod's network namespace (netdevice(7)).

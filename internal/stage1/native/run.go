@@ -21,7 +21,7 @@ import (
 // pod's events, and returns the pod's exit status. Its end is the pod's end: `init`
 // is killed with it.
 func Run() (int, error) {
-	r := &runner{events: make(chan event), ended: make(chan unix.WaitStatus, 1)}
+	r := &runner{events: make(chan received), ended: make(chan unix.WaitStatus, 1)}
 	var err error
 	if r.init, err = strconv.Atoi(os.Getenv(contract.EnvInit)); err != nil || r.init < 2 {
 		return 0, fmt.Errorf("cannot start: %s is not set; only rkt starts this program", contract.EnvInit)
@@ -55,15 +55,16 @@ func Run() (int, error) {
 	return status, nil
 }
 
-type event struct {
-	contract.Event
+// received is a message and its descriptor, -1 if it has none.
+type received struct {
+	message
 	fd int
 }
 
 type runner struct {
 	init   int
 	ctl    control
-	events chan event
+	events chan received
 	ended  chan unix.WaitStatus
 
 	stage0 string // its time stamps
@@ -78,11 +79,11 @@ type runner struct {
 func (r *runner) listen() {
 	defer close(r.events)
 	for {
-		e, fd, ok := r.ctl.receive()
+		m, fd, ok := r.ctl.receive()
 		if !ok {
 			return
 		}
-		r.events <- event{e, fd}
+		r.events <- received{m, fd}
 	}
 }
 
@@ -106,12 +107,12 @@ func (r *runner) loop(signals <-chan os.Signal) int {
 		select {
 		case sig := <-signals:
 			r.signal(sig.(unix.Signal))
-		case e, ok := <-events:
+		case m, ok := <-events:
 			if !ok {
 				events = nil
 				continue
 			}
-			r.handle(e)
+			r.handle(m)
 		case ws = <-ended:
 			ended = nil
 		}
@@ -128,25 +129,25 @@ func (r *runner) signal(sig unix.Signal) {
 		pty.CopySize(r.master, 0)
 		return
 	}
-	_ = r.ctl.send(contract.Event{Kind: kindSignal, Signal: int(sig)}, -1)
+	_ = r.ctl.send(message{kind: kindSignal, number: int(sig)}, -1)
 }
 
-func (r *runner) handle(e event) {
-	switch e.Kind {
-	case "started":
-		if pid := hostPID(e.fd); pid > 0 {
-			r.note(contract.StartedLine(e.App, pid, e.Time))
+func (r *runner) handle(m received) {
+	switch m.kind {
+	case kindStarted:
+		if pid := hostPID(m.fd); pid > 0 {
+			r.note(contract.StartedLine(m.app, pid, m.time))
 		}
-	case "exited":
-		r.note(contract.ExitedLine(e.App, e.Status, e.Time))
-	case "tty":
-		r.terminal(e.fd)
+	case kindExited:
+		r.note(contract.ExitedLine(m.app, m.number, m.time))
+	case kindTTY:
+		r.terminal(m.fd)
 		return
-	case "timing":
-		printTiming(r.stage0 + "," + e.Timing)
+	case kindTiming:
+		printTiming(r.stage0 + "," + m.text)
 	}
-	if e.fd >= 0 {
-		unix.Close(e.fd)
+	if m.fd >= 0 {
+		unix.Close(m.fd)
 	}
 }
 
