@@ -9,6 +9,7 @@ import (
 )
 
 //go:generate go run -C ../../.. ./tools/syscalls
+//go:generate go test -run TestUsualProgram -update .
 
 // Call is a system call by name, whatever its number is on an architecture.
 type Call uint16

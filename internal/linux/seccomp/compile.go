@@ -118,7 +118,7 @@ func (c *compiler) section(a Arch) int {
 	}
 	add(private32+numSlots-plain, uint32(c.policy.Unknown))
 	if a == AMD64 {
-		add(x32, uint32(Errno(unix.ENOSYS)))
+		add(x32, uint32(actENOSYS))
 		// -1 is no x32 call: a tracer writes it to skip a call.
 		add(^uint32(0), uint32(c.policy.Unknown))
 	}

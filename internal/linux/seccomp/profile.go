@@ -171,13 +171,19 @@ const cloneNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEW
 // needs CLONE_FS.
 const unshareHarmless = unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SYSVSEM
 
+// Errno as constants, so that nothing is computed at program start.
+const (
+	actEPERM  = unix.SECCOMP_RET_ERRNO | Action(unix.EPERM)
+	actENOSYS = unix.SECCOMP_RET_ERRNO | Action(unix.ENOSYS)
+)
+
 // conditional are the calls that look at arguments, for everyone. Allowed by
 // one of these or by capability; else denied.
 var conditional = [...]Rule{
 	{[]Call{sysClone}, []Arg{{0, Equal, 0, cloneNamespaces}}, Allow},
 	// The flags of clone3 are behind a pointer. ENOSYS makes every libc fall
 	// back to clone.
-	{[]Call{sysClone3}, nil, Errno(unix.ENOSYS)},
+	{[]Call{sysClone3}, nil, actENOSYS},
 	{[]Call{sysUnshare}, []Arg{{0, Equal, 0, Low32 &^ unshareHarmless}}, Allow},
 
 	// Execution domains: Linux, 32-bit Linux, both with UNAME26, and "tell me".
@@ -190,8 +196,8 @@ var conditional = [...]Rule{
 	// These put words into the mouth of whoever sits at the terminal. The
 	// command is a 32-bit number: comparing 64 bits let them through elsewhere
 	// (CVE-2019-7303, CVE-2019-10063).
-	{[]Call{sysIoctl}, []Arg{{1, Equal, unix.TIOCSTI, Low32}}, Errno(unix.EPERM)},
-	{[]Call{sysIoctl}, []Arg{{1, Equal, 0x541c, Low32}}, Errno(unix.EPERM)}, // TIOCLINUX
+	{[]Call{sysIoctl}, []Arg{{1, Equal, unix.TIOCSTI, Low32}}, actEPERM},
+	{[]Call{sysIoctl}, []Arg{{1, Equal, 0x541c, Low32}}, actEPERM}, // TIOCLINUX
 	{[]Call{sysIoctl}, nil, Allow},
 
 	// The address families that someone may still use, without AF_ALG
@@ -216,8 +222,8 @@ func Default(caps uint64, arches ...Arch) Policy {
 	return Policy{
 		Arches:    arches,
 		Rules:     appendDefault(make([]Rule, 0, 48), caps),
-		Default:   Errno(unix.EPERM),
-		Unknown:   Errno(unix.ENOSYS),
+		Default:   actEPERM,
+		Unknown:   actENOSYS,
 		WrongArch: KillProcess,
 	}
 }
