@@ -231,8 +231,8 @@ func TestHelperKilled(t *testing.T) {
 			return false
 		}
 		for _, pid := range children(t) {
-			_ = unix.Kill(pid, unix.SIGKILL)
 			killed.Store(true)
+			_ = unix.Kill(pid, unix.SIGKILL)
 		}
 		<-q.Context().Done()
 		return true

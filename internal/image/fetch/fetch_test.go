@@ -28,6 +28,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/image"
@@ -83,17 +84,28 @@ func layer(t testing.TB, seed int64, files ...file) v1.Layer {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
+	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil },
+		tarball.WithMediaType(types.OCILayer))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return l
 }
 
-// build makes an image for linux/amd64 unless arch says otherwise.
+// docker gives a layer, or an image, Docker's media types instead of the OCI's.
+type docker struct{ v1.Layer }
+
+func (docker) MediaType() (types.MediaType, error) { return types.DockerLayer, nil }
+
+func dockerized(im v1.Image) v1.Image {
+	return mutate.ConfigMediaType(mutate.MediaType(im, types.DockerManifestSchema2), types.DockerConfigJSON)
+}
+
+// build makes an OCI image for linux on arch.
 func build(t testing.TB, arch string, layers ...v1.Layer) v1.Image {
 	t.Helper()
-	im, err := mutate.AppendLayers(empty.Image, layers...)
+	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	im, err := mutate.AppendLayers(base, layers...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +273,7 @@ func TestRegistry(t *testing.T) {
 	st, _ := open(t)
 	r := serve(t)
 	shared := layer(t, 1, file{"bin", "base"})
-	first := build(t, "amd64", shared, layer(t, 2, file{"app", "one"}))
+	first := dockerized(build(t, "amd64", docker{shared}, docker{layer(t, 2, file{"app", "one"})}))
 	second := build(t, "amd64", shared, layer(t, 3, file{"app", "two"}))
 	r.push(t, "app:v1", first)
 	r.push(t, "app:v2", second)
