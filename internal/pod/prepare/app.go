@@ -23,7 +23,7 @@ type app struct {
 	pod.RuntimeApp
 	image      image.Record
 	stopSignal string
-	keep       map[string]bool // mount points with content to keep (Docker's VOLUME)
+	keep       map[string]bool // paths with content to keep (Docker's VOLUME)
 	streams    [3]contract.Stream
 }
 
@@ -146,7 +146,7 @@ func newApp(rec image.Record) *app {
 	if rec.App != nil {
 		a.stopSignal = rec.App.StopSignal
 		for _, m := range rec.App.Mounts {
-			a.keep[m.Name] = m.KeepContent
+			a.keep[path.Clean(m.Path)] = m.KeepContent
 		}
 	}
 	a.Image.ID = rec.ID
@@ -350,7 +350,6 @@ func (r *Request) fromManifest(ra *pod.RuntimeApp, rec image.Record) (*app, erro
 	case ra.App != nil:
 		c := *ra.App
 		a.App = &c
-		a.keep = nil // the manifest's mount points are not the image's
 	case rec.App == nil:
 		return nil, fmt.Errorf("image %s does not say what to run, and the manifest has no app section", rec.ID.Short())
 	default:

@@ -86,7 +86,7 @@ func (v *volumes) resolve(a *app) ([]contract.Mount, error) {
 			mounts = append(mounts, cm)
 			continue
 		}
-		if a.keep[mp.Name] {
+		if a.keep[target] {
 			if a.ReadOnlyRootFS && !mp.ReadOnly {
 				mounts = append(mounts, contract.Mount{Volume: mp.Name, Target: target, Keep: true})
 			}

@@ -1,0 +1,677 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package prepare
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/image"
+	"github.com/rkt/rkt/internal/image/store"
+	"github.com/rkt/rkt/internal/pod"
+	"github.com/rkt/rkt/internal/pod/lifecycle"
+	"github.com/rkt/rkt/internal/stage1/contract"
+)
+
+// allFeatures is a flavor that can do everything.
+func allFeatures() Flavor {
+	return Flavor{Path: "/opt/stage1-all.json", Manifest: contract.Manifest{Name: "all", ContractVersion: contract.Version,
+		Features: []contract.Feature{contract.MultipleApps, contract.Interactive, contract.ReadOnlyRoot, contract.Volumes,
+			contract.Hostname, contract.DNS, contract.NetHost, contract.NetNone, contract.Capabilities, contract.Seccomp,
+			contract.NoNewPrivs, contract.OOMScoreAdj, contract.ProtectedPaths, contract.EventHandlers, contract.Logs, contract.HostIPC}}}
+}
+
+type fixture struct {
+	t   *testing.T
+	dir string
+	st  *store.Store
+	req Request
+	rec image.Record
+	say []string
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	f := &fixture{t: t, dir: t.TempDir()}
+	var err error
+	if f.st, err = store.Open(f.dir); err != nil {
+		t.Fatal(err)
+	}
+	f.rec = f.image("docker://registry-1.docker.io/library/web:1.2", 'a', 'b')
+	f.rec.App.Entrypoint, f.rec.App.Cmd = []string{"/bin/web"}, []string{"serve"}
+	f.req = Request{DataDir: f.dir, Flavor: allFeatures(), Apps: []AppRequest{{Image: f.rec}},
+		Warn: func(s string) { f.say = append(f.say, s) }}
+	return f
+}
+
+// image makes a record with a tree for each of the letters.
+func (f *fixture) image(name string, letters ...byte) image.Record {
+	f.t.Helper()
+	digest := func(c byte) image.Digest { return image.Digest("sha256:" + strings.Repeat(string(c), 64)) }
+	rec := image.Record{ID: digest(letters[0]).ID(), Format: image.OCI, Names: []string{name}, Trust: image.TrustDigest,
+		App: &image.App{}, Labels: map[string]string{"os": "linux", "arch": runtime.GOARCH, "version": "1.2"}}
+	for _, c := range letters {
+		rec.Layers = append(rec.Layers, image.Layer{DiffID: digest(c)})
+		if err := os.MkdirAll(f.st.LayerPath(digest(c)), 0o755); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	return rec
+}
+
+func (f *fixture) app() *AppRequest { return &f.req.Apps[0] }
+
+func (f *fixture) pod() (*lifecycle.Pod, *contract.Pod, *pod.Manifest) {
+	f.t.Helper()
+	p, err := Pod(f.st, f.req)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { p.Close() })
+	c, err := p.Contract()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	m, err := p.Manifest()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return p, c, m
+}
+
+// refused asks for an error with these words in it, and for nothing on disk.
+func (f *fixture) refused(words ...string) error {
+	f.t.Helper()
+	p, err := Pod(f.st, f.req)
+	if err == nil {
+		p.Close()
+		f.t.Errorf("was not refused; want %q", words)
+		return nil
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			f.t.Errorf("error %q lacks %q", err, w)
+		}
+	}
+	pods, lerr := lifecycle.List(f.dir, lifecycle.Phases()...)
+	if lerr != nil || len(pods) > 0 {
+		f.t.Errorf("left on disk: %v, %v", pods, lerr)
+	}
+	return err
+}
+
+func TestPod(t *testing.T) {
+	f := newFixture(t)
+	for _, durable := range []bool{false, true} {
+		f.req.Durable = durable
+		p, c, m := f.pod()
+		if p.Phase() != lifecycle.Prepare || p.LockFile() == nil {
+			t.Errorf("phase %s, lock %v", p.Phase(), p.LockFile())
+		}
+		run := lifecycle.RunDir(f.dir, p.ID())
+		c.Cgroup = "" // depends on the machine
+		hosts := hostsFile("rkt-"+c.UUID, nil)
+		want := &contract.Pod{Version: 1, UUID: string(p.ID()), Flavor: "/opt/stage1-all.json", Hostname: "rkt-" + string(p.ID()),
+			Network: "none", StopSeconds: 10, Hosts: &hosts, HostsIfMissing: true,
+			Apps: []contract.App{{Name: "web", Exec: []string{"/bin/web", "serve"}, User: "0", Group: "0", WorkingDir: "/",
+				Layers: []string{f.st.LayerPath(f.rec.Layers[0].DiffID), f.st.LayerPath(f.rec.Layers[1].DiffID)},
+				Upper:  run + "/overlay/web/upper", Work: run + "/overlay/web/work",
+				Environment: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+					"SHELL=/bin/sh", "USER=root", "LOGNAME=root", "HOME=/root", "AC_APP_NAME=web"}}}}
+		if d := cmp.Diff(want, c); d != "" {
+			t.Error(d)
+		}
+		a := m.Apps[0]
+		if a.Image.ID != f.rec.ID || a.Image.Name != "registry-1.docker.io/library/web" || a.ImageReference() != string(f.rec.ID) {
+			t.Errorf("image %+v", a.Image)
+		}
+		if v, _ := a.Image.Labels.Get("version"); v != "1.2" {
+			t.Errorf("labels %v", a.Image.Labels)
+		}
+		if err := m.Validate(); err != nil {
+			t.Error(err)
+		}
+		for _, d := range []string{"overlay/web/upper", "overlay/web/work"} {
+			if st, err := os.Stat(filepath.Join(p.Dir(), d)); err != nil || !st.IsDir() {
+				t.Errorf("%s: %v", d, err)
+			}
+		}
+		if err := p.ToFast(lifecycle.Run); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestExec(t *testing.T) {
+	for name, c := range map[string]struct {
+		exec string
+		args []string
+		want []string
+	}{
+		"image's own": {"", nil, []string{"/bin/web", "serve"}},
+		"arguments":   {"", []string{"-x"}, []string{"/bin/web", "-x"}},
+		"exec":        {"/bin/sh", nil, []string{"/bin/sh"}},
+		"exec, args":  {"/bin/sh", []string{"-c", "exit 7"}, []string{"/bin/sh", "-c", "exit 7"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			f.app().Exec, f.app().Args = c.exec, c.args
+			_, doc, m := f.pod()
+			if !slices.Equal(doc.Apps[0].Exec, c.want) || !slices.Equal(m.Apps[0].App.Exec, c.want) {
+				t.Errorf("%q, want %q", doc.Apps[0].Exec, c.want)
+			}
+		})
+	}
+	f := newFixture(t)
+	f.rec.App.Entrypoint, f.rec.App.Cmd = nil, nil
+	if err := f.refused("does not say what to run"); hint.Of(err) == "" {
+		t.Error("no hint")
+	}
+	f.app().Image.App = nil
+	f.app().Args = []string{"x"}
+	f.refused("does not say what to run")
+	f.app().Exec = "/bin/x"
+	f.pod()
+}
+
+func TestEnvironmentPrecedence(t *testing.T) {
+	f := newFixture(t)
+	f.rec.App.Environment = []string{"A=image", "B=image", "C=image", "PATH=/image", "AC_APP_NAME=liar", "A=again"}
+	f.req.InheritEnv = []string{"A=parent", "Z=parent", "HOME=/parent"}
+	f.req.SetEnv = []string{"B=file", "C=file", "D=file", "D=flag"}
+	f.app().Environment = []string{"C=app", "E=a=b", "F="}
+	_, c, m := f.pod()
+	env := c.Apps[0].Environment
+	slices.Sort(env)
+	want := []string{"A=again", "AC_APP_NAME=web", "B=file", "C=app", "D=flag", "E=a=b", "F=", "HOME=/parent",
+		"LOGNAME=root", "PATH=/image", "SHELL=/bin/sh", "USER=root", "Z=parent"}
+	if d := cmp.Diff(want, env); d != "" {
+		t.Error(d)
+	}
+	if v, _ := m.Apps[0].App.Environment.Get("C"); v != "app" {
+		t.Errorf("manifest's environment: %v", m.Apps[0].App.Environment)
+	}
+	f.app().Environment = []string{"noequals"}
+	if _, err := Pod(f.st, f.req); err == nil {
+		t.Error("a variable without = was accepted")
+	}
+}
+
+func TestUser(t *testing.T) {
+	for name, c := range map[string]struct {
+		format              image.Format
+		iUser, iGroup       string
+		user, group         string
+		wantUser, wantGroup string
+	}{
+		"nothing":         {image.OCI, "", "", "", "", "0", "0"},
+		"image's":         {image.OCI, "www", "", "", "", "www", ""},
+		"image's both":    {image.OCI, "1", "2", "", "", "1", "2"},
+		"user, OCI":       {image.OCI, "1", "2", "12", "", "12", ""},
+		"user, no group":  {image.OCI, "", "", "12", "", "12", ""},
+		"user, appc":      {image.ACI, "1", "2", "12", "", "12", "2"},
+		"both":            {image.OCI, "1", "2", "3", "4", "3", "4"},
+		"group alone":     {image.OCI, "", "", "", "5", "0", "5"},
+		"owner of a file": {image.ACI, "0", "0", "/etc/x", "/etc/y", "/etc/x", "/etc/y"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			f.app().Image.Format = c.format
+			f.rec.App.User, f.rec.App.Group = c.iUser, c.iGroup
+			f.app().User, f.app().Group = c.user, c.group
+			_, doc, _ := f.pod()
+			if a := doc.Apps[0]; a.User != c.wantUser || a.Group != c.wantGroup {
+				t.Errorf("%q:%q, want %q:%q", a.User, a.Group, c.wantUser, c.wantGroup)
+			}
+		})
+	}
+}
+
+func TestImageRefused(t *testing.T) {
+	f := newFixture(t)
+	f.app().Image.Trust = image.TrustNone
+	if err := f.refused("nothing vouches"); !strings.Contains(hint.Of(err), "--insecure-options=image") {
+		t.Errorf("hint %q", hint.Of(err))
+	}
+	f.req.AllowUntrusted = true
+	f.pod()
+
+	f = newFixture(t)
+	f.rec.Labels["os"] = "windows"
+	f.refused("windows")
+	f.rec.Labels["os"] = "linux"
+	f.rec.Labels["arch"] = "sparc64"
+	f.refused("sparc64")
+	delete(f.rec.Labels, "arch")
+	f.refused("architecture")
+
+	f = newFixture(t)
+	if err := os.RemoveAll(f.st.LayerPath(f.rec.Layers[1].DiffID)); err != nil {
+		t.Fatal(err)
+	}
+	f.refused("gone")
+	f.app().Image.Layers = nil
+	f.refused("no layers")
+}
+
+func TestNames(t *testing.T) {
+	f := newFixture(t)
+	f.req.Apps = append(f.req.Apps, AppRequest{Image: f.rec})
+	if err := f.refused(`multiple apps with name "web"`); hint.Of(err) == "" {
+		t.Error("no hint")
+	}
+	f.req.Apps[1].Name = "Web"
+	f.refused("Web")
+	f.req.Apps[1].Name = "web2"
+	_, c, _ := f.pod()
+	if c.Apps[0].Name != "web" || c.Apps[1].Name != "web2" || c.Apps[0].Upper == c.Apps[1].Upper {
+		t.Errorf("%+v", c.Apps)
+	}
+	f.req.Flavor.Manifest.Features = []contract.Feature{contract.NetNone}
+	if _, err := Pod(f.st, f.req); err == nil || !strings.Contains(err.Error(), "multiple-apps") {
+		t.Errorf("two apps: %v", err)
+	}
+	f = newFixture(t)
+	f.req.Apps = nil
+	f.refused("no image")
+}
+
+// Each thing asked for is refused, by flavor and feature, by one that lacks it.
+func TestFeatures(t *testing.T) {
+	yes, n := true, 5
+	for feature, ask := range map[contract.Feature]func(*fixture){
+		contract.Interactive:  func(f *fixture) { f.req.Options.Interactive = true },
+		contract.ReadOnlyRoot: func(f *fixture) { f.app().ReadOnlyRootFS = true },
+		contract.Hostname:     func(f *fixture) { f.req.Options.Hostname = "h" },
+		contract.DNS:          func(f *fixture) { f.req.Options.DNS.Servers = []string{"1.1.1.1"} },
+		contract.NetHost:      func(f *fixture) { f.req.Options.Network = "host" },
+		contract.NetNone:      func(f *fixture) { f.req.Options.Network = "none" },
+		contract.Capabilities: func(f *fixture) { f.app().CapsRetain = []string{} },
+		contract.Seccomp:      func(f *fixture) { f.app().Seccomp = &pod.Seccomp{Names: []string{"reboot"}} },
+		contract.NoNewPrivs:   func(f *fixture) { f.app().NoNewPrivs = &yes },
+		contract.OOMScoreAdj:  func(f *fixture) { f.app().OOMScoreAdj = &n },
+		contract.Logs:         func(f *fixture) { f.app().Stdout = contract.Log },
+		contract.HostIPC:      func(f *fixture) { f.req.Options.HostIPC = true },
+		contract.EventHandlers: func(f *fixture) {
+			f.rec.App.EventHandlers = []image.EventHandler{{Name: "pre-start", Exec: []string{"/x"}}}
+		},
+		contract.Volumes: func(f *fixture) {
+			f.req.Volumes = []pod.Volume{{Name: "v", Kind: pod.EmptyVolume}}
+			f.app().Mounts = []pod.Mount{{Volume: "v", Path: "/v"}}
+		},
+	} {
+		t.Run(string(feature), func(t *testing.T) {
+			f := newFixture(t)
+			ask(f)
+			f.req.Flavor.Manifest.Features = slices.DeleteFunc(f.req.Flavor.Manifest.Features,
+				func(g contract.Feature) bool { return g == feature })
+			err := f.refused(`"all"`, string(feature))
+			if u := (*UnsupportedError)(nil); !errors.As(err, &u) || u.Feature != feature {
+				t.Errorf("%v", err)
+			}
+			f.req.Flavor = allFeatures()
+			f.pod()
+		})
+	}
+	// What nobody asked for is left out without a word.
+	f := newFixture(t)
+	f.req.Flavor.Manifest.Features = []contract.Feature{contract.NetNone}
+	if _, c, _ := f.pod(); c.Hosts != nil {
+		t.Error("a hosts file for a flavor that has no use for it")
+	}
+}
+
+func TestIsolators(t *testing.T) {
+	f := newFixture(t)
+	f.rec.App.Isolators = []image.Isolator{pod.CapsIsolator(pod.IsolatorCapsRetain, []string{"CAP_KILL"}), pod.OOMScoreAdjIsolator(7)}
+	_, c, _ := f.pod()
+	if a := c.Apps[0]; !slices.Equal(a.Capabilities, []string{"CAP_KILL"}) || *a.OOMScoreAdj != 7 {
+		t.Errorf("%+v", a)
+	}
+	yes := true
+	f.app().CapsRemove, f.app().NoNewPrivs = []string{"CAP_MKNOD"}, &yes
+	f.app().Seccomp = &pod.Seccomp{Retain: true, Names: []string{"@appc.io/all"}}
+	_, c, m := f.pod()
+	if a := c.Apps[0]; len(a.Capabilities) != len(pod.DefaultCapabilities())-1 || !a.NoNewPrivs || a.Seccomp.Mode != "unconfined" {
+		t.Errorf("%+v", a)
+	}
+	if l := m.Apps[0].App.Isolators; len(l) != 4 {
+		t.Errorf("manifest's isolators %+v", l)
+	}
+	f.app().Seccomp = &pod.Seccomp{Names: []string{"@appc.io/empty"}}
+	if _, c, _ = f.pod(); c.Apps[0].Seccomp.Mode != "" {
+		t.Errorf("%+v", c.Apps[0].Seccomp)
+	}
+
+	f = newFixture(t)
+	f.app().CapsRetain, f.app().CapsRemove = []string{"CAP_KILL"}, []string{"CAP_KILL"}
+	f.refused("both retained and removed")
+	f = newFixture(t)
+	f.app().CapsRetain = []string{"CAP_NOSUCH"}
+	f.refused("CAP_NOSUCH")
+	f = newFixture(t)
+	f.rec.App.Isolators = []image.Isolator{{Name: "resource/memory", Value: image.Raw(`{"limit":"1G"}`)}}
+	if err := f.refused("resource/memory", `"web"`); !strings.Contains(hint.Of(err), "--pod-manifest") {
+		t.Errorf("hint %q", hint.Of(err))
+	}
+	f = newFixture(t)
+	f.rec.App.Ports = []image.Port{{Name: "p", Protocol: "tcp", Port: 80, SocketActivated: true}}
+	f.refused("socket-activated")
+}
+
+func TestVolumes(t *testing.T) {
+	f := newFixture(t)
+	src := t.TempDir()
+	f.rec.App.Mounts = []image.MountPoint{
+		{Name: "given", Path: "/given", ReadOnly: true},
+		{Name: "loose", Path: "/loose"},
+		{Name: "keep", Path: "/keep", KeepContent: true},
+		{Name: "over", Path: "/over"},
+	}
+	no := false
+	f.req.Volumes = []pod.Volume{
+		{Name: "given", Kind: pod.HostVolume, Source: src + "/"},
+		{Name: "tmp", Kind: pod.EmptyVolume, Mode: "1777"},
+		{Name: "rw", Kind: pod.HostVolume, Source: src, ReadOnly: &no, Recursive: &no},
+		{Name: "idle", Kind: pod.HostVolume, Source: "/nonexistent"},
+	}
+	f.req.Mounts = []pod.Mount{{Volume: "tmp", Path: "/z/common"}, {Volume: "tmp", Path: "/over/"}}
+	f.app().Mounts = []pod.Mount{{Volume: "rw", Path: "/over"}, {Volume: "rw", Path: "/loose/below"}}
+	p, c, m := f.pod()
+	vol := filepath.Join(lifecycle.RunDir(f.dir, p.ID()), "volumes")
+	want := []contract.Mount{
+		{Volume: "given", Source: src, Target: "/given", ReadOnly: true, Recursive: true},
+		{Volume: "web-loose", Source: vol + "/web-loose", Target: "/loose"},
+		{Volume: "rw", Source: src, Target: "/loose/below"},
+		{Volume: "rw", Source: src, Target: "/over"},
+		{Volume: "tmp", Source: vol + "/tmp", Target: "/z/common"},
+	}
+	if d := cmp.Diff(want, c.Apps[0].Mounts); d != "" {
+		t.Error(d)
+	}
+	if len(f.say) != 2 || !strings.Contains(f.say[0], "loose") || !strings.Contains(f.say[1], "idle") {
+		t.Errorf("warnings %q", f.say)
+	}
+	if len(m.Volumes) != 5 || m.Volumes[4].Name != "web-loose" {
+		t.Errorf("manifest's volumes %+v", m.Volumes)
+	}
+	for name, mode := range map[string]fs.FileMode{"tmp": 0o777 | fs.ModeSticky, "web-loose": 0o755} {
+		if st, err := os.Stat(filepath.Join(p.Dir(), "volumes", name)); err != nil || st.Mode() != mode|fs.ModeDir {
+			t.Errorf("%s: %v, %v", name, st, err)
+		}
+	}
+	// Docker's VOLUME under a read-only root stays writable.
+	f.app().ReadOnlyRootFS = true
+	_, c, _ = f.pod()
+	if !slices.Contains(c.Apps[0].Mounts, contract.Mount{Volume: "keep", Target: "/keep", Keep: true}) {
+		t.Errorf("%+v", c.Apps[0].Mounts)
+	}
+}
+
+func TestVolumesRefused(t *testing.T) {
+	for words, ask := range map[string]func(*fixture){
+		"no such volume":   func(f *fixture) { f.app().Mounts = []pod.Mount{{Volume: "nope", Path: "/x"}} },
+		"does not exist":   func(f *fixture) { f.req.Volumes[0].Source = "/nonexistent/x" },
+		"multiple volumes": func(f *fixture) { f.req.Volumes = append(f.req.Volumes, f.req.Volumes[0]) },
+		"multiple mounts": func(f *fixture) {
+			f.app().Mounts = append(f.app().Mounts, pod.Mount{Volume: "v", Path: "/v/../v"})
+		},
+		"without overlay": func(f *fixture) { f.req.NoOverlay = true },
+		"is taken": func(f *fixture) {
+			f.rec.App.Mounts = []image.MountPoint{{Name: "m", Path: "/m"}}
+			f.req.Volumes = append(f.req.Volumes, pod.Volume{Name: "web-m", Kind: pod.EmptyVolume})
+		},
+	} {
+		t.Run(words, func(t *testing.T) {
+			f := newFixture(t)
+			f.req.Volumes = []pod.Volume{{Name: "v", Kind: pod.HostVolume, Source: "/"}}
+			f.app().Mounts = []pod.Mount{{Volume: "v", Path: "/v"}}
+			ask(f)
+			f.refused(words)
+		})
+	}
+}
+
+func TestOptions(t *testing.T) {
+	for words, ask := range map[string]func(*fixture){
+		"no networks but host and none": func(f *fixture) { f.req.Options.Network = "default" },
+		`port "http" cannot be forwarded with --net=host`: func(f *fixture) {
+			f.req.Options.Network = "host"
+			f.req.Ports = []pod.ExposedPort{{Name: "http", HostPort: 80}}
+		},
+		`cannot be forwarded with --net=none`: func(f *fixture) { f.req.Ports = []pod.ExposedPort{{Name: "http", HostPort: 80}} },
+		"host name":                           func(f *fixture) { f.req.Options.Hostname = "a b" },
+		"has one app": func(f *fixture) {
+			f.req.Options.Interactive = true
+			f.req.Apps = append(f.req.Apps, AppRequest{Image: f.rec, Name: "b"})
+		},
+		"not an IP":   func(f *fixture) { f.req.Options.DNS.Servers = []string{"x"} },
+		"does not go": func(f *fixture) { f.req.Options.DNS.Domain = "x"; f.req.Options.DNSMode = "host" },
+		"other entries": func(f *fixture) {
+			f.req.Options.HostsFromHost = true
+			f.req.Options.Hosts = []pod.HostsEntry{{IP: "1.1.1.1", Names: []string{"a"}}}
+		},
+		"not a host name": func(f *fixture) { f.req.Options.Hosts = []pod.HostsEntry{{IP: "1.1.1.1", Names: []string{"a\nb"}}} },
+	} {
+		t.Run(words, func(t *testing.T) {
+			f := newFixture(t)
+			ask(f)
+			f.refused(words)
+		})
+	}
+	f := newFixture(t)
+	f.req.Options = Options{Network: "host", Hostname: "box", Interactive: true, Term: "vt100", StopSeconds: 3,
+		DNS:      pod.DNS{Servers: []string{"1.1.1.1", "8.8.8.8"}, Search: []string{"a.example", "b.example"}, Options: []string{"ndots:1"}, Domain: "example"},
+		Hosts:    []pod.HostsEntry{{IP: "127.0.0.1", Names: []string{"me"}}, {IP: "10.0.0.1", Names: []string{"x", "y"}}},
+		Insecure: contract.Insecure{Paths: true}}
+	_, c, _ := f.pod()
+	if c.Network != "host" || c.Hostname != "box" || !c.Interactive || c.StopSeconds != 3 || !c.Insecure.Paths || c.HostsIfMissing {
+		t.Errorf("%+v", c)
+	}
+	wantResolv := "# Written by rkt.\n\nsearch a.example b.example\nnameserver 1.1.1.1\nnameserver 8.8.8.8\noptions ndots:1\ndomain example\n"
+	if *c.Resolv != wantResolv {
+		t.Errorf("resolv.conf %q", *c.Resolv)
+	}
+	for _, line := range []string{"127.0.0.1\tlocalhost localhost.localdomain box me\n", "10.0.0.1\tx y\n"} {
+		if !strings.Contains(*c.Hosts, line) {
+			t.Errorf("hosts %q lacks %q", *c.Hosts, line)
+		}
+	}
+	if !slices.Contains(c.Apps[0].Environment, "TERM=vt100") {
+		t.Errorf("environment %q", c.Apps[0].Environment)
+	}
+}
+
+func TestComplete(t *testing.T) {
+	f := newFixture(t)
+	f.req.Options.Hostname = "first"
+	p, _, _ := f.pod()
+	if err := Complete(p, f.req.Flavor, Options{}); err == nil {
+		t.Error("completed before it was prepared")
+	}
+	if err := p.To(lifecycle.Prepared); err != nil {
+		t.Fatal(err)
+	}
+	if err := Complete(p, f.req.Flavor, Options{Network: "bridge"}); err == nil || !strings.Contains(err.Error(), string(p.ID())) {
+		t.Errorf("%v", err)
+	}
+	if c, err := p.Contract(); err != nil || c.Network != "none" {
+		t.Errorf("after a refusal: %+v, %v", c, err)
+	}
+	if err := Complete(p, f.req.Flavor, Options{Network: "host", Hostname: "second", Interactive: true, Term: "xterm", DNSMode: "host"}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := p.Contract()
+	if err != nil || c.Network != "host" || c.Hostname != "second" || !c.Interactive || len(c.Apps) != 1 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	host, err := os.ReadFile("/etc/resolv.conf")
+	if err == nil && (c.Resolv == nil || *c.Resolv != string(host)) {
+		t.Errorf("resolv.conf %v", c.Resolv)
+	}
+}
+
+func (f *fixture) manifest(text string) {
+	f.t.Helper()
+	m, err := pod.ParseManifest(strings.NewReader(text))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.req.Apps, f.req.Manifest, f.req.Images = nil, m, []image.Record{f.rec}
+}
+
+func TestManifest(t *testing.T) {
+	f := newFixture(t)
+	f.rec.App.User, f.rec.App.Environment, f.rec.App.StopSignal = "7", []string{"A=image"}, "SIGINT"
+	f.rec.App.Mounts = []image.MountPoint{{Name: "keep", Path: "/keep", KeepContent: true}}
+
+	// No app section: the image's.
+	f.manifest(`{"acVersion":"0.8.11","acKind":"PodManifest","apps":[{"name":"x","image":{"id":"sha256-aa"}}]}`)
+	_, c, m := f.pod()
+	if a := c.Apps[0]; a.Name != "x" || a.User != "7" || !slices.Contains(a.Environment, "A=image") || a.StopSignal != "SIGINT" {
+		t.Errorf("%+v", a)
+	}
+	if m.Apps[0].Image.ID != f.rec.ID {
+		t.Errorf("image %s", m.Apps[0].Image.ID)
+	}
+
+	// An app section replaces it.
+	f.manifest(`{"acVersion":"0.8.11","acKind":"PodManifest","apps":[{"name":"x","image":{"id":"sha256-aa"},
+		"app":{"exec":["/bin/y"],"user":"1","group":"2"}}]}`)
+	_, c, _ = f.pod()
+	if a := c.Apps[0]; a.User != "1" || a.Group != "2" || slices.Contains(a.Environment, "A=image") || !slices.Equal(a.Exec, []string{"/bin/y"}) {
+		t.Errorf("%+v", a)
+	}
+
+	// Merged, it is laid over it.
+	f.manifest(`{"acVersion":"0.8.11","acKind":"PodManifest","apps":[{"name":"x","image":{"id":"sha256-aa"},
+		"app":{"exec":[],"user":"","group":"","environment":[{"name":"B","value":"2"}]},
+		"annotations":[{"name":"coreos.com/rkt/merge","value":"true"},{"name":"coreos.com/rkt/args","value":"[\"-v\"]"},
+			{"name":"coreos.com/rkt/stage2/stdout","value":"log"}]}],
+		"annotations":[{"name":"coreos.com/rkt/network","value":"host"},{"name":"coreos.com/rkt/hostname","value":"h"},
+			{"name":"coreos.com/rkt/stop-seconds","value":"4"},{"name":"coreos.com/rkt/host-ipc","value":"true"},
+			{"name":"coreos.com/rkt/dns","value":"{\"servers\":[\"1.1.1.1\"]}"},
+			{"name":"coreos.com/rkt/hosts","value":"[{\"ip\":\"10.0.0.1\",\"names\":[\"n\"]}]"}]}`)
+	p, c, m := f.pod()
+	a := c.Apps[0]
+	if a.User != "7" || !slices.Contains(a.Environment, "A=image") || !slices.Contains(a.Environment, "B=2") ||
+		!slices.Equal(a.Exec, []string{"/bin/web", "-v"}) || a.Stdout != contract.Log {
+		t.Errorf("%+v", a)
+	}
+	if c.Network != "host" || c.Hostname != "h" || c.StopSeconds != 4 || !c.HostIPC || c.Resolv == nil || !strings.Contains(*c.Hosts, "10.0.0.1\tn\n") {
+		t.Errorf("%+v", c)
+	}
+	// What was stored stands for itself: it makes the same pod again.
+	b, err := p.ManifestBytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.manifest(string(b))
+	_, again, m2 := f.pod()
+	again.UUID, again.Cgroup, c.Cgroup = c.UUID, "", ""
+	again.Apps[0].Upper, again.Apps[0].Work = a.Upper, a.Work
+	if d := cmp.Diff(c, again); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff(m, m2); d != "" {
+		t.Error(d)
+	}
+	// run-prepared without a word on the network keeps the manifest's.
+	if err := p.To(lifecycle.Prepared); err != nil {
+		t.Fatal(err)
+	}
+	if err := Complete(p, f.req.Flavor, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if c, _ := p.Contract(); c.Network != "host" || c.Hostname != "h" {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestManifestRefused(t *testing.T) {
+	const head = `{"acVersion":"0.8.11","acKind":"PodManifest","apps":[{"name":"x","image":{"id":"sha256-aa"}`
+	for words, c := range map[string]struct {
+		text string
+		ask  func(*fixture)
+	}{
+		"resource/cpu":    {head + `}],"isolators":[{"name":"resource/cpu","value":{"limit":"1"}}]}`, nil},
+		"os/unix/sysctl":  {head + `,"app":{"exec":["/x"],"user":"0","isolators":[{"name":"os/unix/sysctl","value":{}}]}}]}`, nil},
+		"beside it":       {head + `}]}`, func(f *fixture) { f.req.SetEnv = []string{"A=1"} }},
+		"2 images":        {head + `}]}`, func(f *fixture) { f.req.Images = append(f.req.Images, f.rec) }},
+		"stdout":          {head + `,"annotations":[{"name":"coreos.com/rkt/stage2/stdout","value":"tty"}]}]}`, nil},
+		"be forwarded":    {head + `}],"ports":[{"name":"p","hostPort":80}]}`, nil},
+		"nothing vouches": {head + `}]}`, func(f *fixture) { f.req.Images[0].Trust = image.TrustNone }},
+		"what to run":     {head + `,"app":{"exec":[],"user":"0","group":"0"}}]}`, nil},
+		"stop-seconds":    {head + `}],"annotations":[{"name":"coreos.com/rkt/stop-seconds","value":"soon"}]}`, nil},
+	} {
+		t.Run(words, func(t *testing.T) {
+			f := newFixture(t)
+			f.manifest(c.text)
+			if c.ask != nil {
+				c.ask(f)
+			}
+			f.refused(words)
+		})
+	}
+}
+
+func TestFailureLeavesNothing(t *testing.T) {
+	f := newFixture(t)
+	id, err := pod.NewUUID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.req.UUID = id
+	if os.Geteuid() == 0 {
+		// root may do all; a name that is too long for a directory it cannot make.
+		f.req.Apps[0].Name = strings.Repeat("a", pod.MaxNameLength)
+		f.req.Volumes = []pod.Volume{{Name: "v", Kind: pod.EmptyVolume}}
+		f.req.Apps[0].Mounts = []pod.Mount{{Volume: "w", Path: "/w", AppVolume: &pod.Volume{Name: strings.Repeat("w", 128), Kind: pod.EmptyVolume}}}
+		f.req.Apps[0].Mounts[0].Volume = f.req.Apps[0].Mounts[0].AppVolume.Name
+	} else {
+		uid := 4242
+		f.req.Volumes = []pod.Volume{{Name: "v", Kind: pod.EmptyVolume, UID: &uid}}
+		f.req.Apps[0].Mounts = []pod.Mount{{Volume: "v", Path: "/v"}}
+	}
+	f.refused("cannot prepare pod")
+}
+
+func TestRootAttributes(t *testing.T) {
+	f := newFixture(t)
+	top := f.st.LayerPath(f.rec.Layers[1].DiffID)
+	if err := os.Chmod(top, 0o551|fs.ModeSticky); err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Chown(top, 11, 12); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, _, _ := f.pod()
+	want, err := os.Stat(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.Stat(filepath.Join(p.Dir(), "overlay/web/upper"))
+	if err != nil || got.Mode() != want.Mode() {
+		t.Errorf("mode %v, %v; want %v", got.Mode(), err, want.Mode())
+	}
+	if g, w := owner(got), owner(want); g != w {
+		t.Errorf("owner %v, want %v", g, w)
+	}
+}
+
+func owner(fi fs.FileInfo) [2]uint32 {
+	st := fi.Sys().(*syscall.Stat_t)
+	return [2]uint32{st.Uid, st.Gid}
+}
