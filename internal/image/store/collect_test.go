@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
@@ -319,12 +318,12 @@ func TestFetchLock(t *testing.T) {
 		t.Error("waited for another key")
 	}
 	must(t, free.Close())
-	var order []string
+	order := make(chan string, 2)
 	done := make(chan error)
 	go func() {
 		l, waited, err := other.FetchLock("key")
 		if err == nil && waited {
-			order = append(order, "second")
+			order <- "second"
 			err = l.Close()
 		} else if err == nil {
 			err = errors.New("did not wait")
@@ -339,12 +338,12 @@ func TestFetchLock(t *testing.T) {
 		busy = waitersOf(t, f) > 0
 		f.Close()
 	}
-	order = append(order, "first")
+	order <- "first"
 	must(t, l.Close())
 	must(t, l.Close()) // nothing
 	must(t, <-done)
-	if !slices.Equal(order, []string{"first", "second"}) {
-		t.Error(order)
+	if <-order != "first" || <-order != "second" {
+		t.Error("both had the lock at the same time")
 	}
 	verify(t, s)
 }
