@@ -187,6 +187,7 @@ func (x *extractor) setOpaque(d *dir) error {
 		return fmt.Errorf("cannot mark %q opaque: %w", d.path, err)
 	}
 	d.opaque = yes
+	delete(x.hiding, d.path)
 	if d == x.dirs.root {
 		x.res.Opaque = true
 	}

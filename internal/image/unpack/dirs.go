@@ -223,8 +223,8 @@ func (x *extractor) implicitDir(in *dir, name string, overWhiteout bool) (*dir, 
 		return nil, err
 	}
 	path := join(in.path, name)
-	if int64(len(x.implicit)) >= x.lim.Implicit {
-		return nil, &LimitError{"implicit parent directories", x.lim.Implicit}
+	if err := x.remember(x.implicit, path); err != nil {
+		return nil, err
 	}
 	if len(path) >= unix.PathMax {
 		return nil, unix.ENAMETOOLONG
@@ -243,7 +243,6 @@ func (x *extractor) implicitDir(in *dir, name string, overWhiteout bool) (*dir, 
 			return nil, err
 		}
 	}
-	x.implicit[path] = struct{}{}
 	return d, x.plainDir(d)
 }
 

@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +42,7 @@ type extractor struct {
 	dirs     *dirs
 	res      Result
 	implicit map[string]struct{}
+	hiding   map[string]struct{}
 	entries  int64
 	bytes    int64
 	notes    int
@@ -51,8 +54,8 @@ type extractor struct {
 func newExtractor(ctx context.Context, root *os.File, opt Options, aci bool) (*extractor, error) {
 	x := &extractor{
 		ctx: ctx, opt: opt, lim: opt.Limits, aci: aci,
-		implicit: map[string]struct{}{".": {}},
-		buf:      make([]byte, copySize),
+		implicit: map[string]struct{}{".": {}}, hiding: map[string]struct{}{},
+		buf: make([]byte, copySize),
 	}
 	x.dirs = newDirs(int(root.Fd()))
 	// What the host's directory would hand down is not the image's.
@@ -77,9 +80,8 @@ func (x *extractor) finish() error {
 			err = errors.New("the archive has no rootfs")
 		}
 	}
-	for path := range x.implicit {
-		x.res.Implicit = append(x.res.Implicit, path)
-	}
+	x.res.Implicit = slices.Sorted(maps.Keys(x.implicit))
+	x.res.Hiding = slices.Sorted(maps.Keys(x.hiding))
 	if more := x.notes - maxNotes; more > 0 {
 		x.res.Notes = append(x.res.Notes, fmt.Sprintf("and %d more left out", more))
 	}
@@ -536,10 +538,11 @@ func (x *extractor) whiteout(dirname, hidden string) error {
 	}
 	in.dirty = true
 	err = unix.Mknodat(in.fd, hidden, unix.S_IFCHR, 0)
+	if err == nil {
+		x.res.Files++
+		return x.remember(x.hiding, in.path)
+	}
 	if err != unix.EEXIST {
-		if err == nil {
-			x.res.Files++
-		}
 		return err
 	}
 	var st unix.Stat_t
@@ -554,6 +557,15 @@ func (x *extractor) whiteout(dirname, hidden string) error {
 		return err
 	}
 	return x.setOpaque(d)
+}
+
+// remember adds a directory to the facts.
+func (x *extractor) remember(set map[string]struct{}, path string) error {
+	set[path] = struct{}{}
+	if int64(len(x.implicit)+len(x.hiding)) > x.lim.Facts {
+		return &LimitError{"implicit directories", x.lim.Facts}
+	}
+	return nil
 }
 
 func times(hdr *tar.Header) [2]unix.Timespec {

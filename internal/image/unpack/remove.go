@@ -34,6 +34,7 @@ func (x *extractor) removeTree(in *dir, base string) error {
 			canonical := join(in.path, rel)
 			x.dirs.forget(canonical)
 			delete(x.implicit, canonical)
+			delete(x.hiding, canonical)
 			err = unix.Unlinkat(fd, name, unix.AT_REMOVEDIR)
 		}
 		_ = unix.Close(fd)

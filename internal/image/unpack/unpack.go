@@ -3,8 +3,8 @@
 // Package unpack turns one compressed tar stream from a stranger into one
 // read-only tree in overlayfs form, below a directory descriptor, and tells the
 // digest of what it read. docs/unpack.md says what survives, what is refused
-// and the limits; docs/decisions/0002-implicit-parents.md what Result.Implicit
-// is for.
+// and the limits; docs/decisions/0002-implicit-parents.md what Result.Facts
+// are for.
 //
 // The tree needs a parent directory that other users cannot enter: it holds
 // set-user-id programs and device nodes as the image has them.
@@ -22,31 +22,31 @@ import (
 	"io"
 	"math"
 	"os"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/image"
+	"github.com/rkt/rkt/internal/image/unpack/settle"
 )
 
 // Limits bound what one layer may cost. A zero field is its default; a negative
 // one is no limit.
 type Limits struct {
-	Entries  int64 // tar entries and implicit parents together; default 5,000,000
-	Bytes    int64 // of the uncompressed stream, and of all file sizes together (holes count); default 100 GiB
-	Ratio    int64 // uncompressed : compressed, judged past RatioAt; default 2000
-	RatioAt  int64 // bytes of uncompressed stream from which Ratio counts; default 1 GiB
-	Implicit int64 // implicit parents; default 500,000
+	Entries int64 // tar entries and implicit parents together; default 5,000,000
+	Bytes   int64 // of the uncompressed stream, and of all file sizes together (holes count); default 100 GiB
+	Ratio   int64 // uncompressed : compressed, judged past RatioAt; default 2000
+	RatioAt int64 // bytes of uncompressed stream from which Ratio counts; default 1 GiB
+	Facts   int64 // directories that settle.Facts names; default 500,000
 }
 
 // The defaults of Limits.
 const (
-	DefaultEntries  = 5_000_000
-	DefaultBytes    = 100 << 30
-	DefaultRatio    = 2000
-	DefaultRatioAt  = 1 << 30
-	DefaultImplicit = 500_000
+	DefaultEntries = 5_000_000
+	DefaultBytes   = 100 << 30
+	DefaultRatio   = 2000
+	DefaultRatioAt = 1 << 30
+	DefaultFacts   = 500_000
 )
 
 // MaxManifest bounds an ACI's manifest, in bytes.
@@ -73,12 +73,9 @@ type Result struct {
 	Files    int64        // inodes and hard links made, whiteouts included
 	Manifest []byte       // of an ACI
 
-	// Implicit are the directories, sorted, "." for the root, that the stream
-	// has no entry for: made 0755 0:0 with time 0. A lower layer's attributes
-	// are the ones to be seen.
-	Implicit []string
-	// Opaque: the root itself is marked opaque, so no lower layer counts.
-	Opaque bool
+	// Facts is what settle.Stack needs to know when an image is put together.
+	// They belong to the tree and must be kept with it.
+	settle.Facts
 	// Notes are things of the stream that were left out, as sentences; at most
 	// 20 and then one that counts the others.
 	Notes []string
@@ -160,7 +157,6 @@ func run(ctx context.Context, r io.Reader, dir *os.File, opt Options, algo strin
 	}
 	res := x.res
 	res.DiffID = image.Digest(algo + ":" + hex.EncodeToString(h.Sum(nil)))
-	slices.Sort(res.Implicit)
 	return res, nil
 }
 
@@ -170,7 +166,7 @@ func (l Limits) withDefaults() Limits {
 		def   int64
 	}{
 		{&l.Entries, DefaultEntries}, {&l.Bytes, DefaultBytes}, {&l.Ratio, DefaultRatio},
-		{&l.RatioAt, DefaultRatioAt}, {&l.Implicit, DefaultImplicit},
+		{&l.RatioAt, DefaultRatioAt}, {&l.Facts, DefaultFacts},
 	} {
 		switch {
 		case *f.field == 0:
