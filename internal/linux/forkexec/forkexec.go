@@ -104,10 +104,10 @@ func (c *Child) Exec(path string, argv, env []string) error {
 	return nil
 }
 
-// verdict is what the child leaves in the page it shares with its parent.
+// verdict is what the child leaves in the memory it shares with its parent.
 type verdict struct {
-	failed int64 // 1 + index of the call, 0 while none failed
-	errno  int64
+	failed int // 1 + index of the call, 0 while none failed
+	errno  syscall.Errno
 }
 
 // cloneArgs is clone3's first argument (clone(2), CLONE_ARGS_SIZE_VER2).
@@ -120,15 +120,10 @@ type cloneArgs struct {
 // calls or flags build on what that thread alone has. Signals are blocked in
 // the child until exec and its handlers are the default ones.
 func (c *Child) Start() (pid int, err error) {
-	page, err := unix.Mmap(-1, 0, unix.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
-	if err != nil {
-		return 0, fmt.Errorf("cannot share a page with the child: %w", err)
-	}
-	defer func() { _ = unix.Munmap(page) }()
-	v := (*verdict)(unsafe.Pointer(&page[0]))
-	// CLONE_VFORK without CLONE_VM: the parent sleeps until exec, yet the child
-	// has its own memory, so nothing it does can hurt the parent.
-	args := &cloneArgs{flags: c.CloneFlags | unix.CLONE_VFORK, exitSignal: uint64(unix.SIGCHLD)}
+	v := new(verdict)
+	// The parent's thread sleeps until exec, and until then the child uses its
+	// memory: no page table is copied, no page faults in afterwards.
+	args := &cloneArgs{flags: c.CloneFlags | unix.CLONE_VFORK | unix.CLONE_VM, exitSignal: uint64(unix.SIGCHLD)}
 	if c.CgroupFD > 0 {
 		args.flags |= unix.CLONE_INTO_CGROUP
 		args.cgroup = uint64(c.CgroupFD)
@@ -147,31 +142,31 @@ func (c *Child) Start() (pid int, err error) {
 				break
 			}
 		}
-		return 0, &Error{c.calls[v.failed-1].what, syscall.Errno(v.errno)}
+		return 0, &Error{c.calls[v.failed-1].what, v.errno}
 	}
 	return pid, nil
 }
 
-// fork must not grow the stack or allocate after the clone: in the child only
-// this thread exists.
+// fork must not grow the stack, allocate or leave a lock taken after the clone:
+// in the child only this thread exists, in memory that others go on using.
 //
 //go:noinline
 //go:norace
 //go:nocheckptr
 func fork(args *cloneArgs, calls []call, v *verdict) (pid int, errno syscall.Errno) {
 	beforeFork()
-	r, _, e := syscall.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), 0)
+	r, e := vfork(args, unsafe.Sizeof(*args))
 	if e != 0 || r != 0 {
 		afterFork()
-		return int(r), e
+		return int(r), syscall.Errno(e)
 	}
 	afterForkInChild()
 	for i := range calls {
 		k := &calls[i]
-		_, _, e = syscall.RawSyscall6(k.nr, k.args[0], k.args[1], k.args[2], k.args[3], k.args[4], 0)
+		_, _, e := syscall.RawSyscall6(k.nr, k.args[0], k.args[1], k.args[2], k.args[3], k.args[4], 0)
 		if e != 0 && e != k.ignore {
-			v.errno = int64(e)
-			v.failed = int64(i) + 1
+			v.errno = e
+			v.failed = i + 1
 			break
 		}
 	}
@@ -179,6 +174,11 @@ func fork(args *cloneArgs, calls []call, v *verdict) (pid int, errno syscall.Err
 		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 254, 0, 0)
 	}
 }
+
+// vfork is clone3(2) with the size of args; args has CLONE_VM and CLONE_VFORK.
+//
+//go:noescape
+func vfork(args *cloneArgs, size uintptr) (pid, errno uintptr)
 
 //go:linkname beforeFork syscall.runtime_BeforeFork
 func beforeFork()
