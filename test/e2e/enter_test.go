@@ -45,7 +45,7 @@ func TestEnterIsConfined(t *testing.T) {
 
 func TestEnter(t *testing.T) {
 	h := host(t)
-	p, uuid := startTiny(t, h, []string{"--set-env=WORD=hello"}, nil, "echo ready; exec sleep 1000")
+	p, uuid := startTiny(t, h, []string{"--set-env=WORD=hello"}, []string{"--name=tiny"}, "echo ready; exec sleep 1000")
 	if r := h.Rkt("enter", uuid, "/bin/sh", "-c", "exit 9"); r.Status != 9 {
 		t.Errorf("exit status %d, want 9\n%s", r.Status, r.Stderr)
 	}

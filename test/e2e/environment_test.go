@@ -80,10 +80,10 @@ func TestStreams(t *testing.T) {
 	}
 	// Without --interactive there is nothing to read.
 	h2 := host(t)
-	if r := h2.Feed("from the caller\n", tinyArgs(t, nil, nil, "cat; echo end")...); r.Stdout != "end\n" {
+	if r := h2.Feed("from the caller\n", tinyArgs(t, h2, nil, nil, "cat; echo end")...); r.Stdout != "end\n" {
 		t.Errorf("stdin without --interactive: stdout %q, want only \"end\"", r.Stdout)
 	}
-	if r := h2.Feed("from the caller\n", tinyArgs(t, []string{"--interactive"}, nil, "cat; echo end")...); r.Stdout != "from the caller\nend\n" {
+	if r := h2.Feed("from the caller\n", tinyArgs(t, h2, []string{"--interactive"}, nil, "cat; echo end")...); r.Stdout != "from the caller\nend\n" {
 		t.Errorf("stdin with --interactive: stdout %q", r.Stdout)
 	}
 }

@@ -7,6 +7,7 @@ package e2e
 import (
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rkt/rkt/test/images"
@@ -100,21 +101,36 @@ func TestHostMountsAreHidden(t *testing.T) {
 	}
 }
 
-// TestRunningPodOnHost: while a pod runs, the host's mount table does not
-// know it, and its processes are in cgroups that go when it ends.
-func TestRunningPodOnHost(t *testing.T) {
-	h := host(t)
-	p, uuid := startTiny(t, h, nil, nil, "echo ready; exec sleep 1000")
-	for _, line := range rkt.Leftovers(h.Dir, nil) {
-		if strings.HasPrefix(line, "mount ") {
-			t.Errorf("on the host while the pod runs: %s", line)
-		}
-	}
-	h.Must("stop", uuid)
-	p.Wait()
-	h.Gone()
-	if left := rkt.Leftovers(h.Dir, h.Pods()); left != nil {
-		t.Errorf("after the pod ended: %q", left)
+// TestNothingStaysOnHost: while a pod runs, the host's mount table does not
+// know it; when it has ended, in whatever way but the death of rkt itself,
+// its cgroups and mounts are gone before any gc.
+func TestNothingStaysOnHost(t *testing.T) {
+	for name, end := range map[string]func(h *rkt.Host, p *rkt.Process, uuid string){
+		"by itself":     func(*rkt.Host, *rkt.Process, string) {},
+		"stop":          func(h *rkt.Host, _ *rkt.Process, uuid string) { h.Must("stop", uuid) },
+		"stop by force": func(h *rkt.Host, _ *rkt.Process, uuid string) { h.Must("stop", "--force", uuid) },
+		"signal":        func(_ *rkt.Host, p *rkt.Process, _ string) { p.Signal(syscall.SIGTERM) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := host(t)
+			dir := shared(t)
+			p, uuid := startTiny(t, h, []string{"--volume=v,kind=host,source=" + dir}, []string{"--mount=volume=v,target=/v"},
+				"echo ready; while ! test -e /v/go; do sleep 0.05; done")
+			for _, line := range rkt.Leftovers(h.Dir, nil) {
+				if strings.HasPrefix(line, "mount ") {
+					t.Errorf("on the host while the pod runs: %s", line)
+				}
+			}
+			end(h, p, uuid)
+			if name == "by itself" {
+				write(t, dir+"/go", "")
+			}
+			p.Wait()
+			h.Gone()
+			if left := rkt.Leftovers(h.Dir, h.Pods()); left != nil {
+				t.Errorf("after the pod ended: %q", left)
+			}
+		})
 	}
 }
 

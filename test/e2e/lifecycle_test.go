@@ -59,7 +59,7 @@ func TestOneRunPreparedWins(t *testing.T) {
 func TestStatusWait(t *testing.T) {
 	h := host(t)
 	go_ := filepath.Join(shared(t), "go")
-	p, uuid := startTiny(t, h, []string{"--volume=v,kind=host,source=" + filepath.Dir(go_)}, []string{"--mount=volume=v,target=/v"}, "echo ready; while ! test -e /v/go; do sleep 0.02; done; exit 3")
+	p, uuid := startTiny(t, h, []string{"--volume=v,kind=host,source=" + filepath.Dir(go_)}, []string{"--name=waiter", "--mount=volume=v,target=/v"}, "echo ready; while ! test -e /v/go; do sleep 0.02; done; exit 3")
 	status := h.Must("status", uuid).Stdout
 	if !strings.HasPrefix(status, "state=running\n") || field(status, "pid") == "" || field(status, "exited") != "false" {
 		t.Errorf("while it runs: %q", status)
@@ -80,8 +80,8 @@ func TestStatusWait(t *testing.T) {
 	if got := waiter.Wait(); got != 0 {
 		t.Errorf("status --wait: exit status %d\n%s", got, waiter.Output())
 	}
-	if got := field(waiter.Output(), "app-tiny"); got != "3" {
-		t.Errorf("status --wait printed %q, want app-tiny=3", waiter.Output())
+	if got := field(waiter.Output(), "app-waiter"); got != "3" {
+		t.Errorf("status --wait printed %q, want app-waiter=3", waiter.Output())
 	}
 	if got := p.Wait(); got != 3 {
 		t.Errorf("exit status %d, want 3", got)
@@ -208,7 +208,9 @@ func TestInteractive(t *testing.T) {
 	term.Send("while ! stty size | grep '40 100'; do sleep 0.05; done; echo res$((1))zed\n")
 	term.Expect("res1zed")
 	// ^C is for the app, not for rkt.
-	term.Send("sleep 1000\n\x03")
+	term.Send("echo sl$((1))ep; sleep 1000\n")
+	term.Expect("sl1ep")
+	term.Send("\x03")
 	term.Send("echo sur$((1))ived\n")
 	term.Expect("sur1ived")
 	term.Send("exit 5\n")

@@ -82,14 +82,21 @@ func sh(script string) []string { return []string{"--exec=/bin/sh", "--", "-c", 
 // flags before and after the image.
 func tiny(t *testing.T, h *rkt.Host, podFlags, appFlags []string, script string) rkt.Result {
 	t.Helper()
-	return h.Rkt(tinyArgs(t, podFlags, appFlags, script)...)
+	return h.Rkt(tinyArgs(t, h, podFlags, appFlags, script)...)
 }
 
-func tinyArgs(t *testing.T, podFlags, appFlags []string, script string) []string {
+func tinyArgs(t *testing.T, h *rkt.Host, podFlags, appFlags []string, script string) []string {
 	t.Helper()
 	args := append([]string{"run", "--net=host"}, podFlags...)
-	args = append(append(args, image(t, images.Tiny)), appFlags...)
+	args = append(append(args, tinyID(t, h)), appFlags...)
 	return append(args, sh(script)...)
+}
+
+// tinyID fetches the tiny image and returns its ID: what runs it then prints
+// nothing but what the app does.
+func tinyID(t *testing.T, h *rkt.Host) string {
+	t.Helper()
+	return h.Must("fetch", "--full", image(t, images.Tiny)).Out()
 }
 
 // startTiny starts such a pod and waits until the script has said "ready". It
@@ -97,7 +104,7 @@ func tinyArgs(t *testing.T, podFlags, appFlags []string, script string) []string
 func startTiny(t *testing.T, h *rkt.Host, podFlags, appFlags []string, script string) (*rkt.Process, string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "uuid")
-	p := h.Start(tinyArgs(t, append([]string{"--uuid-file-save=" + file}, podFlags...), appFlags, script)...)
+	p := h.Start(tinyArgs(t, h, append([]string{"--uuid-file-save=" + file}, podFlags...), appFlags, script)...)
 	p.Expect("ready")
 	return p, readUUID(t, file)
 }

@@ -22,7 +22,7 @@ func TestUsers(t *testing.T) {
 		"name":                 {[]string{"--user=alice"}, "1000 1001 1001 50"},
 		"name, group by name":  {[]string{"--user=alice", "--group=www-data"}, "1000 33 33"},
 		"number of a name":     {[]string{"--user=33"}, "33 33 33"},
-		"owner of a file":      {[]string{"--user=/srv/owned"}, "4242 0 0"},
+		"owner of a file":      {[]string{"--user=/srv/owned"}, "4242 4343 4343"},
 		"group of a file":      {[]string{"--user=/srv/owned", "--group=/srv/owned"}, "4242 4343 4343"},
 		"supplementary groups": {[]string{"--user=12", "--group=34", "--supplementary-gids=50,60"}, "12 34 34 50 60"},
 		"name and number":      {[]string{"--user=alice", "--group=7"}, "1000 7 7"},
@@ -54,7 +54,7 @@ func TestCapabilities(t *testing.T) {
 		t.Errorf("root:\n got %s\nwant %s", got, want)
 	}
 	none := "0000000000000000"
-	want = "CapInh: " + none + " CapPrm: " + none + " CapEff: " + none + " CapBnd: " + fourteen + " CapAmb: " + none + " NoNewPrivs: 1 Seccomp: 2"
+	want = "CapInh: " + none + " CapPrm: " + none + " CapEff: " + none + " CapBnd: " + fourteen + " CapAmb: " + none + " NoNewPrivs: 0 Seccomp: 2"
 	if got := tiny(t, h, nil, []string{"--user=12"}, script).Out(); got != want {
 		t.Errorf("user 12:\n got %s\nwant %s", got, want)
 	}

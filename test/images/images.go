@@ -26,7 +26,7 @@ import (
 // Refs in the layout that Layout returns.
 const (
 	Tiny  = "tiny"  // busybox, one gzip layer; no command
-	Shell = "shell" // bash, coreutils and friends; two layers, gzip and zstd; runs bash
+	Shell = "shell" // bash, coreutils and friends; two gzip layers; runs bash
 	Etcd  = "etcd"  // the layers of Shell, and etcd and etcdctl in a zstd layer
 	Nginx = "nginx" // the layers of Shell, and nginx in a gzip layer, logging to stdout
 )
@@ -66,7 +66,7 @@ func build(dir string) error {
 		}
 	}
 	base := add(layout.Gzip, shell.write)
-	etc := add(layout.Zstd, writeEtc)
+	etc := add(layout.Gzip, writeEtc)
 	path := "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	image(Tiny, layout.Config{Env: []string{"IMAGE=tiny", path}, Cmd: []string{"/bin/sh"}}, add(layout.Gzip, func(tw *tar.Writer) error {
 		return errors.Join(tiny.write(tw), writeEtc(tw))

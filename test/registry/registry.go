@@ -41,6 +41,7 @@ type Server struct {
 
 	server  *http.Server
 	stopped chan struct{}
+	once    sync.Once
 
 	mu     sync.Mutex
 	faults Faults
@@ -61,9 +62,9 @@ func Start(dir string) (*Server, error) {
 	return s, nil
 }
 
-// Close ends the server and every connection.
+// Close ends the server and every connection. It may be called again.
 func (s *Server) Close() error {
-	close(s.stopped)
+	s.once.Do(func() { close(s.stopped) })
 	return s.server.Close()
 }
 

@@ -30,8 +30,8 @@ type Host struct {
 }
 
 // New makes an empty data directory. When the test ends, whatever still runs
-// there is killed, and what is left of it on the host — a process, a mount, a
-// cgroup — fails the test.
+// there is killed, and what is left of it on the host after gc — a process, a
+// mount, a cgroup — fails the test.
 func New(t testing.TB, install Install) *Host {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "rkt-e2e-")
@@ -59,7 +59,10 @@ func New(t testing.TB, install Install) *Host {
 				t.Errorf("the test left %d things behind", len(left))
 			}
 		}
-		// Exited pods may keep nothing on the host, even before gc.
+		// What a pod that was killed left, gc gives back.
+		if r := h.Rkt("gc", "--grace-period=0s", "--expire-prepared=0s"); r.Status != 0 {
+			t.Errorf("rkt gc at the end of the test: exit status %d\n%s", r.Status, r.Stderr)
+		}
 		for _, line := range Leftovers(h.Dir, pods) {
 			t.Errorf("left on the host: %s", line)
 		}
