@@ -419,6 +419,9 @@ func TestRepair(t *testing.T) {
 	if err := os.RemoveAll(st.LayerPath(rec.Layers[1].DiffID)); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := fetch.Find(st, parse(t, string(rec.ID))); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("Find of an image without all trees = %v, want ErrNotFound", err)
+	}
 	r.Close()
 	opt := options(t)
 	opt.Policy = fetch.New

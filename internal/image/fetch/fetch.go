@@ -102,7 +102,7 @@ func Image(ctx context.Context, st *store.Store, opt Options, r ref.Ref) (image.
 		return image.Record{}, fmt.Errorf("cannot find the working directory: %w", err)
 	}
 	r = r.Abs(cwd)
-	found, err := Find(st, r)
+	found, err := find(st, r)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return image.Record{}, err
 	}

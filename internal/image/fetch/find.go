@@ -24,10 +24,20 @@ import (
 // small files of the store and, for a layout, its index.json. An archive or an
 // .aci file is found only if it is still the file that was imported.
 //
-// The record's Trust is raised if r itself names the image by its full digest.
-// Paths in r must be absolute, see ref.Ref.Abs. Error: store.ErrNotFound.
+// An image whose trees are not all there counts as not found; Image mends it.
+// The record's Trust is raised if r itself names the image by its full digest;
+// whether it may be used is the caller's to decide, unlike with Image. Paths in
+// r must be absolute, see ref.Ref.Abs. Error: store.ErrNotFound.
 func Find(st *store.Store, r ref.Ref) (image.Record, error) {
 	rec, err := find(st, r)
+	if err == nil && !whole(st, rec) {
+		err = fmt.Errorf("cannot find all layers of image %q: %w", r.String(), store.ErrNotFound)
+	}
+	return rec, err
+}
+
+func find(st *store.Store, r ref.Ref) (image.Record, error) {
+	rec, err := look(st, r)
 	if err != nil {
 		return image.Record{}, err
 	}
@@ -37,7 +47,7 @@ func Find(st *store.Store, r ref.Ref) (image.Record, error) {
 	return rec, nil
 }
 
-func find(st *store.Store, r ref.Ref) (image.Record, error) {
+func look(st *store.Store, r ref.Ref) (image.Record, error) {
 	switch r.Kind {
 	case ref.ID:
 		return st.ByID(r.ID)
