@@ -48,10 +48,8 @@ func Listed() []Phase { return []Phase{Prepare, Prepared, Run, ExitedGarbage} }
 
 // The names in a pod directory, beside those of stage1/contract.
 const (
-	ManifestFile = "pod"     // appc PodManifest
-	OverlayDir   = "overlay" // <app>/{upper,work}
+	ManifestFile = "pod"     // appc PodManifest; also the lock, and its mtime is when the pod was created
 	VolumesDir   = "volumes" // <name>: volumes of kind empty
-	lockFile     = "lock"    // empty; its mtime is when the pod was created
 	podsDir      = "pods"
 )
 
@@ -165,6 +163,14 @@ func RunDir(dataDir string, id pod.UUID) string {
 	return filepath.Join(phaseDir(dataDir, Run), string(id))
 }
 
+// UpperDir and WorkDir are the names, in a pod directory, of the directories
+// of app's overlay: what it wrote, and overlayfs's own. Making a file is what
+// costs on the start path, so there is no directory around them.
+func UpperDir(app string) string { return "upper-" + app }
+
+// WorkDir: see UpperDir.
+func WorkDir(app string) string { return "work-" + app }
+
 // Create makes an empty pod directory in phase Prepare and returns it locked.
 // Nothing is synced to disk. An absolute dataDir is wanted.
 func Create(dataDir string, id pod.UUID) (*Pod, error) {
@@ -206,7 +212,7 @@ func create(dataDir string, id pod.UUID) (_ *Pod, err error) {
 			_ = os.RemoveAll(p.path())
 		}
 	}()
-	p.lock, err = os.OpenFile(filepath.Join(p.path(), lockFile), os.O_RDONLY|os.O_CREATE|os.O_EXCL, 0o640)
+	p.lock, err = os.OpenFile(filepath.Join(p.path(), ManifestFile), os.O_RDONLY|os.O_CREATE|os.O_EXCL, 0o640)
 	if err != nil {
 		return nil, err
 	}

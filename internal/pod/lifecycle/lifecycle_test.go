@@ -229,7 +229,7 @@ func TestRecord(t *testing.T) {
 	}
 	at := func(s int64) time.Time { return time.Unix(s, 5) }
 	q := another(t, p)
-	write(lockFile, "", at(100))
+	write(ManifestFile, "", at(100))
 	write(contract.EventsFile, contract.InitLine(42, at(200).UnixNano())+
 		contract.StartedLine("a", 43, at(200).UnixNano())+contract.StartedLine("b", 44, at(201).UnixNano())+
 		contract.ExitedLine("a", 0, at(300).UnixNano())+contract.ExitedLine("b", 137, at(400).UnixNano())+
@@ -371,7 +371,7 @@ func TestLockSurvivesProbes(t *testing.T) {
 	p := newPod(t, t.TempDir())
 	must(t, p.ToFast(Run))
 	must(t, p.Close())
-	f, err := os.Open(filepath.Join(p.Dir(), lockFile))
+	f, err := os.Open(filepath.Join(p.Dir(), ManifestFile))
 	must(t, err)
 	must(t, flock.TryLock(f, flock.Shared))
 	time.AfterFunc(3*time.Millisecond, func() { f.Close() })
@@ -502,7 +502,7 @@ func TestRemoveTorn(t *testing.T) {
 	dir := t.TempDir()
 	p := garbage(t, dir)
 	must(t, p.Close())
-	must(t, os.Remove(filepath.Join(p.Dir(), lockFile)))
+	must(t, os.Remove(filepath.Join(p.Dir(), ManifestFile)))
 	wantState(t, p, StateGarbage)
 	q := another(t, p)
 	must(t, q.Lock())

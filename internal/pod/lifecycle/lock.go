@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/rkt/rkt/internal/linux/flock"
 )
 
@@ -41,7 +43,7 @@ func (p *Pod) tryLock() error {
 		// A pod directory without a lock file is torn: a creation or a removal
 		// that was killed. It is locked like any other to be removed.
 		err := p.retry(func() (err error) {
-			f, err = os.OpenFile(filepath.Join(p.path(), lockFile), os.O_RDONLY|os.O_CREATE, 0o640)
+			f, err = os.OpenFile(filepath.Join(p.path(), ManifestFile), os.O_RDONLY|os.O_CREATE, 0o640)
 			return err
 		})
 		if err != nil {
@@ -76,7 +78,7 @@ func (p *Pod) isLockFile(f *os.File) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	b, err := os.Lstat(filepath.Join(p.path(), lockFile))
+	b, err := os.Lstat(filepath.Join(p.path(), ManifestFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -110,12 +112,12 @@ func (p *Pod) State() (State, error) {
 		}
 		// The phase may have changed around the look at the lock: a pod just
 		// prepared is not an aborted one.
-		was := p.phase
+		var st unix.Stat_t
+		if unix.Lstat(p.path(), &st) == nil {
+			return stateOf(p.phase, held), nil
+		}
 		if err := p.locate(); err != nil {
 			return "", err
-		}
-		if p.phase == was {
-			return stateOf(p.phase, held), nil
 		}
 	}
 }
@@ -127,7 +129,7 @@ func (p *Pod) held() (bool, error) {
 	}
 	var f *os.File
 	err := p.retry(func() (err error) {
-		f, err = os.Open(filepath.Join(p.path(), lockFile))
+		f, err = os.Open(filepath.Join(p.path(), ManifestFile))
 		return err
 	})
 	switch {

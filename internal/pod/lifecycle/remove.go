@@ -45,12 +45,12 @@ func (p *Pod) remove() error {
 		if _, err := top.Seek(0, 0); err != nil {
 			return err
 		}
-		if err := r.empty(top, lockFile, 0); err != nil {
+		if err := r.empty(top, ManifestFile, 0); err != nil {
 			return err
 		}
 	}
 	failpoint.Hit("lifecycle/remove-emptied")
-	if err := unix.Unlinkat(fd, lockFile, 0); err != nil && err != unix.ENOENT {
+	if err := unix.Unlinkat(fd, ManifestFile, 0); err != nil && err != unix.ENOENT {
 		return err
 	}
 	failpoint.Hit("lifecycle/remove-unlocked")
@@ -81,27 +81,29 @@ func (r *remover) empty(d *os.File, keep string, depth int) error {
 	if os.Geteuid() != 0 {
 		_ = d.Chmod(0o700) // ours, but perhaps not writable
 	}
+	fd := int(d.Fd())
 	entries, err := d.ReadDir(-1)
 	for _, e := range entries {
 		if e.Name() == keep {
 			continue
 		}
-		if rerr := r.remove(d, e.Name(), e.IsDir(), depth); err == nil {
+		if rerr := r.remove(fd, d.Name(), e, depth); err == nil {
 			err = rerr
 		}
 	}
 	return err
 }
 
-func (r *remover) remove(d *os.File, name string, isDir bool, depth int) error {
-	fd := int(d.Fd())
+// remove deletes e from the directory fd, called dir in messages.
+func (r *remover) remove(fd int, dir string, e fs.DirEntry, depth int) error {
+	name := e.Name()
 	fail := func(op string, err error) error {
 		if err == nil || err == unix.ENOENT {
 			return nil
 		}
-		return &fs.PathError{Op: op, Path: filepath.Join(d.Name(), name), Err: err}
+		return &fs.PathError{Op: op, Path: filepath.Join(dir, name), Err: err}
 	}
-	if !isDir {
+	if !e.IsDir() {
 		return fail("unlink", unix.Unlinkat(fd, name, 0))
 	}
 	err := unix.Unlinkat(fd, name, unix.AT_REMOVEDIR)
@@ -120,7 +122,7 @@ func (r *remover) remove(d *os.File, name string, isDir bool, depth int) error {
 		}
 		return fail("open", err)
 	}
-	f := os.NewFile(uintptr(sub), filepath.Join(d.Name(), name))
+	f := os.NewFile(uintptr(sub), filepath.Join(dir, name))
 	err = r.empty(f, "", depth+1)
 	f.Close()
 	if err != nil {

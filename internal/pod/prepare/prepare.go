@@ -139,8 +139,8 @@ func (r *Request) plan(st *store.Store, apps []*app) (*plan, error) {
 			return nil, fmt.Errorf("app %q: %w", a.Name, err)
 		}
 		c.Layers = layers
-		c.Upper = filepath.Join(runDir, lifecycle.OverlayDir, a.Name, "upper")
-		c.Work = filepath.Join(runDir, lifecycle.OverlayDir, a.Name, "work")
+		c.Upper = filepath.Join(runDir, lifecycle.UpperDir(a.Name))
+		c.Work = filepath.Join(runDir, lifecycle.WorkDir(a.Name))
 		pl.document.Apps = append(pl.document.Apps, *c)
 		pl.roots = append(pl.roots, layers[len(layers)-1])
 		m.Apps = append(m.Apps, a.RuntimeApp)
@@ -298,8 +298,9 @@ func (w *writer) file(name string, data []byte) {
 	if w.err != nil {
 		return
 	}
-	// No temporary file: the phase says whether the directory is whole.
-	f, err := os.OpenFile(filepath.Join(w.dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+	// No temporary file: the phase says whether the directory is whole. The
+	// manifest is there already, empty: it is the lock.
+	f, err := os.OpenFile(filepath.Join(w.dir, name), os.O_WRONLY|os.O_CREATE, 0o640)
 	if err != nil {
 		w.err = err
 		return
@@ -324,11 +325,9 @@ func (w *writer) mkdir(name string, mode os.FileMode) string {
 }
 
 func (w *writer) overlays(pl *plan) {
-	w.mkdir(lifecycle.OverlayDir, 0o700)
 	for i, a := range pl.document.Apps {
-		w.mkdir(filepath.Join(lifecycle.OverlayDir, a.Name), 0o700)
-		upper := w.mkdir(filepath.Join(lifecycle.OverlayDir, a.Name, "upper"), 0o700)
-		w.mkdir(filepath.Join(lifecycle.OverlayDir, a.Name, "work"), 0o700)
+		upper := w.mkdir(lifecycle.UpperDir(a.Name), 0o700)
+		w.mkdir(lifecycle.WorkDir(a.Name), 0o700)
 		if w.err == nil {
 			w.err = copyAttributes(pl.roots[i], upper)
 		}

@@ -125,7 +125,7 @@ func TestPod(t *testing.T) {
 			Network: "none", StopSeconds: 10, Hosts: &hosts, HostsIfMissing: true,
 			Apps: []contract.App{{Name: "web", Exec: []string{"/bin/web", "serve"}, User: "0", Group: "0", WorkingDir: "/",
 				Layers: []string{f.st.LayerPath(f.rec.Layers[0].DiffID), f.st.LayerPath(f.rec.Layers[1].DiffID)},
-				Upper:  run + "/overlay/web/upper", Work: run + "/overlay/web/work",
+				Upper:  run + "/upper-web", Work: run + "/work-web",
 				Environment: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 					"SHELL=/bin/sh", "USER=root", "LOGNAME=root", "HOME=/root", "AC_APP_NAME=web"}}}}
 		if d := cmp.Diff(want, c); d != "" {
@@ -141,7 +141,7 @@ func TestPod(t *testing.T) {
 		if err := m.Validate(); err != nil {
 			t.Error(err)
 		}
-		for _, d := range []string{"overlay/web/upper", "overlay/web/work"} {
+		for _, d := range []string{"upper-web", "work-web"} {
 			if st, err := os.Stat(filepath.Join(p.Dir(), d)); err != nil || !st.IsDir() {
 				t.Errorf("%s: %v", d, err)
 			}
@@ -662,7 +662,7 @@ func TestRootAttributes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := os.Stat(filepath.Join(p.Dir(), "overlay/web/upper"))
+	got, err := os.Stat(filepath.Join(p.Dir(), "upper-web"))
 	if err != nil || got.Mode() != want.Mode() {
 		t.Errorf("mode %v, %v; want %v", got.Mode(), err, want.Mode())
 	}
