@@ -171,7 +171,7 @@ func (c *cli) execute(cmd *command, args []string) error {
 	}
 	if cmd.args != nil {
 		if err := cmd.args(args); err != nil {
-			return hint.Wrap(fmt.Errorf("cannot %s: %w", c.verb, err), "usage: "+usageLine(c.verb, cmd))
+			return hint.Wrap(fmt.Errorf("cannot parse arguments: %w", err), "usage: "+usageLine(c.verb, cmd))
 		}
 	}
 	return cmd.run(args)
@@ -192,7 +192,7 @@ func findVerb(all []verb, name string) (verb, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return verb{}, hint.Wrap(fmt.Errorf("cannot find command %q", name), nearestVerb(all, name))
+		return verb{}, hint.Wrap(fmt.Errorf("cannot find command %q: there is no such command", name), nearestVerb(all, name))
 	}
 	var names []string
 	for _, v := range found {
@@ -214,8 +214,8 @@ func nearestVerb(all []verb, name string) string {
 	return "rkt help lists the commands"
 }
 
-// argsCheck looks at the number of a verb's arguments. Its error follows
-// "cannot VERB: ".
+// argsCheck looks at the number of a verb's arguments. Its error says what
+// is wrong with them.
 type argsCheck func(args []string) error
 
 func noArgs(args []string) error {

@@ -41,7 +41,7 @@ options of rkt.
 			}
 			if uuids == nil {
 				if len(args) == 0 {
-					return hint.Wrap(errors.New("cannot enter: a pod's UUID is missing"), "`rkt list` shows the pods")
+					return hint.Wrap(errors.New("cannot parse arguments: a pod's UUID is missing"), "`rkt list` shows the pods")
 				}
 				uuids, args = args[:1], args[1:]
 			}

@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/rkt/rkt/internal/config"
-	"github.com/rkt/rkt/internal/hint"
 	"github.com/spf13/pflag"
 )
 
@@ -141,5 +140,5 @@ func (c *cli) needRoot() error {
 	if os.Geteuid() == 0 {
 		return nil
 	}
-	return hint.Wrap(fmt.Errorf("cannot %s as an unprivileged user", c.verb), "run it as root")
+	return fmt.Errorf("cannot %s as an unprivileged user: it needs root", c.verb)
 }

@@ -248,7 +248,7 @@ func newHelp(c *cli) *command {
 			c.verb = v.name
 			if len(args) > 1 {
 				if v.group == nil || len(args) > 2 {
-					return fmt.Errorf("cannot show help: unexpected argument %q", args[len(args)-1])
+					return fmt.Errorf("cannot parse arguments: unexpected argument %q", args[len(args)-1])
 				}
 				if v, err = findVerb(v.group, args[1]); err != nil {
 					return err
