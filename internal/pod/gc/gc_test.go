@@ -157,7 +157,7 @@ func TestCleanup(t *testing.T) {
 			}
 		}},
 		"power loss, no files": {prepare: func(t testing.TB, p *lifecycle.Pod) {
-			for _, n := range []string{contract.File, lifecycle.ManifestFile, "lock"} {
+			for _, n := range []string{contract.File, lifecycle.ManifestFile} {
 				must(t, os.Remove(filepath.Join(p.Dir(), n)))
 			}
 		}},

@@ -126,11 +126,18 @@ func (s *supervisor) setUp() error {
 			}
 		}
 	}
+	src := make([]*sources, len(s.apps))
+	for i, a := range s.apps {
+		if src[i], err = openSources(a.App); err != nil {
+			return err
+		}
+		defer src[i].close()
+	}
 	if s.shelf, err = newShelf(doc); err != nil {
 		return err
 	}
-	for _, a := range s.apps {
-		if a.root, err = s.shelf.appRoot(a.App); err != nil {
+	for i, a := range s.apps {
+		if a.root, err = s.shelf.appRoot(a.App, src[i]); err != nil {
 			return err
 		}
 	}

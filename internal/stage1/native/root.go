@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -36,20 +35,73 @@ const (
 	dataOnly  = noTricks | unix.MOUNT_ATTR_NOEXEC
 )
 
-// shelfDir, in the pod directory, is where the shelf is mounted, in the
-// supervisor's own mount namespace.
-const shelfDir = "rootfs"
+// sources are what an app's root is made of, opened while the host's files are
+// in sight. Nothing of the host is looked up by a path after that.
+type sources struct {
+	layers      []int // topmost first, as overlayfs wants them
+	upper, work int
+	volumes     []source // as the document's mounts; of Keep mounts empty
+}
 
-// newShelf mounts the tmpfs below the working directory, which is the pod's.
+// openSources opens what app is made of; close gives it back.
+func openSources(app *contract.App) (*sources, error) {
+	if len(app.Layers) == 0 {
+		return nil, fmt.Errorf("cannot mount the root of app %q: its image has no layers", app.Name)
+	}
+	s := &sources{upper: -1, work: -1}
+	open := func(path string) (fd int, err error) {
+		if fd, err = unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+			err = fmt.Errorf("cannot open %s: %w", path, err)
+		}
+		return fd, err
+	}
+	var err error
+	for i := len(app.Layers) - 1; i >= 0 && err == nil; i-- {
+		var fd int
+		if fd, err = open(app.Layers[i]); err == nil {
+			s.layers = append(s.layers, fd)
+		}
+	}
+	if err == nil {
+		s.upper, err = open(app.Upper)
+	}
+	if err == nil {
+		s.work, err = open(app.Work)
+	}
+	for i := 0; i < len(app.Mounts) && err == nil; i++ {
+		var v source
+		if v, err = openVolume(&app.Mounts[i]); err == nil {
+			s.volumes = append(s.volumes, v)
+		}
+	}
+	if err != nil {
+		s.close()
+		return nil, fmt.Errorf("cannot set up app %q: %w", app.Name, err)
+	}
+	return s, nil
+}
+
+func (s *sources) close() {
+	for _, fd := range append(s.layers, s.upper, s.work) {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+	for _, v := range s.volumes {
+		if v.mount > 0 {
+			unix.Close(v.mount)
+		}
+	}
+}
+
+// newShelf mounts the tmpfs over the working directory, which is the pod's, in
+// the supervisor's own mount namespace.
 func newShelf(doc *contract.Pod) (*shelf, error) {
 	m, err := mount.New("tmpfs", noTricks, "mode=0755", "size=1m")
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Mkdir(shelfDir, 0o700); err != nil && err != unix.EEXIST {
-		return nil, fmt.Errorf("cannot make the pod's own root: %w", err)
-	}
-	here, err := unix.Open(shelfDir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	here, err := unix.Open(".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("open", err)
 	}
@@ -76,8 +128,8 @@ func (s *shelf) pivot() error {
 }
 
 // appRoot mounts everything app sees and returns a descriptor of its root.
-func (s *shelf) appRoot(app *contract.App) (int, error) {
-	root, err := s.overlay(app)
+func (s *shelf) appRoot(app *contract.App, src *sources) (int, error) {
+	root, err := s.overlay(app, src)
 	if err != nil {
 		return -1, fmt.Errorf("cannot mount the root of app %q: %w", app.Name, err)
 	}
@@ -89,7 +141,7 @@ func (s *shelf) appRoot(app *contract.App) (int, error) {
 		{"/sys", func() error { return s.sys(root) }},
 		{"/dev", func() error { return s.dev(root) }},
 		{"/etc", func() error { return s.etc(root, app) }},
-		{"volumes", func() error { return s.volumes(root, app) }},
+		{"volumes", func() error { return attachVolumes(root, app, src) }},
 	}
 	for _, step := range steps {
 		if err := step.do(); err != nil {
@@ -112,41 +164,12 @@ func (s *shelf) appRoot(app *contract.App) (int, error) {
 // in place of paths keep some two hundred layers and any data directory within
 // it, and keep the host's paths out of the pod's mountinfo. "volatile": what a
 // pod wrote need not be on disk before its mounts can end.
-func (s *shelf) overlay(app *contract.App) (int, error) {
-	if len(app.Layers) == 0 {
-		return -1, errors.New("the image has no layers")
+func (s *shelf) overlay(app *contract.App, src *sources) (int, error) {
+	lower := make([]string, len(src.layers))
+	for i, fd := range src.layers {
+		lower[i] = strconv.Itoa(fd)
 	}
-	var fds []int
-	defer func() {
-		for _, fd := range fds {
-			unix.Close(fd)
-		}
-	}()
-	open := func(path string) (string, error) {
-		fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return "", fmt.Errorf("cannot open %s: %w", path, err)
-		}
-		fds = append(fds, fd)
-		return strconv.Itoa(fd), nil
-	}
-	lower := make([]string, 0, len(app.Layers))
-	for i := len(app.Layers) - 1; i >= 0; i-- { // overlayfs lists the topmost first
-		fd, err := open(app.Layers[i])
-		if err != nil {
-			return -1, err
-		}
-		lower = append(lower, fd)
-	}
-	upper, err := open(app.Upper)
-	if err != nil {
-		return -1, err
-	}
-	work, err := open(app.Work)
-	if err != nil {
-		return -1, err
-	}
-	data := "lowerdir=" + strings.Join(lower, ":") + ",upperdir=" + upper + ",workdir=" + work + ",volatile"
+	data := "lowerdir=" + strings.Join(lower, ":") + ",upperdir=" + strconv.Itoa(src.upper) + ",workdir=" + strconv.Itoa(src.work) + ",volatile"
 	for _, o := range s.doc.OverlayOptions {
 		data += "," + o
 	}
@@ -445,75 +468,6 @@ func (s *shelf) bindContent(root int, name, target, content string) error {
 	}
 	defer unix.Close(m)
 	at, err := safepath.CreateInRoot(root, target, 0o644)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(at)
-	return mount.Attach(m, at)
-}
-
-// volumes attaches the app's volumes in the order of the document.
-func (s *shelf) volumes(root int, app *contract.App) error {
-	for i := range app.Mounts {
-		v := &app.Mounts[i]
-		if err := s.volume(root, v); err != nil {
-			return fmt.Errorf("cannot mount volume %q at %s: %w", v.Volume, v.Target, err)
-		}
-	}
-	return nil
-}
-
-func (s *shelf) volume(root int, v *contract.Mount) error {
-	target := filepath.Clean("/" + v.Target)
-	for _, own := range []string{"/", "/proc", "/sys", "/dev"} {
-		if target == own || own == "/proc" && strings.HasPrefix(target, "/proc/") {
-			return errors.New("this place is the pod's own")
-		}
-	}
-	if v.Keep {
-		at, err := safepath.MkdirAllInRoot(root, target, 0o755)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(at)
-		m, err := mount.Clone(at, "", false)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(m)
-		return mount.Attach(m, at)
-	}
-	source, err := unix.Open(v.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("cannot open %s: %w", v.Source, err)
-	}
-	defer unix.Close(source)
-	var st unix.Stat_t
-	if err := unix.Fstat(source, &st); err != nil {
-		return os.NewSyscallError("fstat", err)
-	}
-	m, err := mount.Clone(source, "", v.Recursive)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(m)
-	var set uint64
-	if v.ReadOnly {
-		set |= unix.MOUNT_ATTR_RDONLY
-	}
-	kind := st.Mode & unix.S_IFMT
-	if kind != unix.S_IFCHR && kind != unix.S_IFBLK {
-		set |= noDevices // a device itself may be a volume, one inside may not
-	}
-	if err := mount.SetAttr(m, set, 0, v.Recursive); err != nil {
-		return err
-	}
-	var at int
-	if kind == unix.S_IFDIR {
-		at, err = safepath.MkdirAllInRoot(root, target, 0o755)
-	} else {
-		at, err = safepath.CreateInRoot(root, target, 0o644)
-	}
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package native
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/linux/mount"
+	"github.com/rkt/rkt/internal/linux/safepath"
+	"github.com/rkt/rkt/internal/stage1/contract"
+)
+
+// source is a volume's source: a detached mount of what is at its path.
+type source struct {
+	mount     int // 0 for a Keep mount
+	directory bool
+}
+
+// openVolume takes a detached copy of the source's mount, with the volume's
+// flags on it.
+func openVolume(v *contract.Mount) (source, error) {
+	if v.Keep {
+		return source{directory: true}, nil
+	}
+	s, err := cloneVolume(v)
+	if err != nil {
+		return source{}, fmt.Errorf("cannot open volume %q: %w", v.Volume, err)
+	}
+	return s, nil
+}
+
+func cloneVolume(v *contract.Mount) (source, error) {
+	fd, err := unix.Open(v.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return source{}, &os.PathError{Op: "open", Path: v.Source, Err: err}
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return source{}, os.NewSyscallError("fstat", err)
+	}
+	m, err := mount.Clone(fd, "", v.Recursive)
+	if err != nil {
+		return source{}, err
+	}
+	var set uint64
+	if v.ReadOnly {
+		set |= unix.MOUNT_ATTR_RDONLY
+	}
+	kind := st.Mode & unix.S_IFMT
+	if kind != unix.S_IFCHR && kind != unix.S_IFBLK {
+		set |= noDevices // a device itself may be a volume, one inside may not
+	}
+	if err := mount.SetAttr(m, set, 0, v.Recursive); err != nil {
+		unix.Close(m)
+		return source{}, err
+	}
+	return source{mount: m, directory: kind == unix.S_IFDIR}, nil
+}
+
+// attachVolumes attaches the app's volumes in the order of the document.
+func attachVolumes(root int, app *contract.App, src *sources) error {
+	for i := range app.Mounts {
+		v := &app.Mounts[i]
+		if err := attachVolume(root, v, src.volumes[i]); err != nil {
+			return fmt.Errorf("cannot mount volume %q at %s: %w", v.Volume, v.Target, err)
+		}
+	}
+	return nil
+}
+
+func attachVolume(root int, v *contract.Mount, src source) error {
+	target := filepath.Clean("/" + v.Target)
+	for _, own := range []string{"/", "/proc", "/sys", "/dev"} {
+		if target == own || own == "/proc" && strings.HasPrefix(target, "/proc/") {
+			return errors.New("this place is the pod's own")
+		}
+	}
+	var at int
+	var err error
+	if src.directory {
+		at, err = safepath.MkdirAllInRoot(root, target, 0o755)
+	} else {
+		at, err = safepath.CreateInRoot(root, target, 0o644)
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(at)
+	m := src.mount
+	if v.Keep {
+		// What the image has there, as a mount of its own that stays writable
+		// when the root's is made read-only.
+		if m, err = mount.Clone(at, "", false); err != nil {
+			return err
+		}
+		defer unix.Close(m)
+	}
+	return mount.Attach(m, at)
+}
