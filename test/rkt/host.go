@@ -221,11 +221,13 @@ func (p *Process) Expect(text string) {
 // Output is everything the process has printed until now.
 func (p *Process) Output() string { return p.out.String() }
 
-// Wait waits for the end and returns the exit status, 128+n for signal n.
+// Wait waits for the end of the process and of its output, and returns the
+// exit status, 128+n for signal n.
 func (p *Process) Wait() int {
 	p.t.Helper()
 	select {
 	case <-p.ended:
+		p.out.drain(Patience)
 		return p.status
 	case <-time.After(Patience):
 		p.t.Fatalf("rkt %s is still running after %s; output:\n%s", strings.Join(p.cmd.Args[1:], " "), Patience, p.out.String())

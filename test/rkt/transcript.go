@@ -68,3 +68,21 @@ func (t *transcript) expect(text string, patience time.Duration) error {
 		}
 	}
 }
+
+// drain waits until the output has ended.
+func (t *transcript) drain(patience time.Duration) {
+	late := time.After(patience)
+	for {
+		t.mu.Lock()
+		closed, more := t.closed, t.more
+		t.mu.Unlock()
+		if closed {
+			return
+		}
+		select {
+		case <-more:
+		case <-late:
+			return
+		}
+	}
+}
