@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command fetch is rkt's helper for what strangers made: it reads images from
-// registries, layouts and archives, and unpacks layers. It is started by rkt
+// registries, layouts and archives, unpacks layers, and reads Kubernetes Pods in
+// YAML. It is started by rkt
 // (package internal/image/fetch), not by people.
 package main
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/rkt/rkt/internal/image/fetch/wire"
 	"github.com/rkt/rkt/internal/image/source"
+	"github.com/rkt/rkt/internal/pod/kube"
 )
 
 func main() {
@@ -31,6 +33,13 @@ func run(ctx context.Context, args []string) error {
 		return source.Get(ctx, os.Stdin, os.Stdout, os.Stderr, descriptor)
 	case len(args) == 2 && args[0] == "unpack":
 		return source.Unpack(ctx, args[1], os.Stdin, descriptor(wire.DirFD), descriptor(wire.ResultFD))
+	case len(args) == 1 && args[0] == "pod-manifest":
+		manifest, err := kube.Convert(os.Stdin)
+		if err != nil {
+			return err
+		}
+		_, err = os.Stdout.Write(manifest)
+		return err
 	}
 	return errors.New("cannot run: this program is started by rkt")
 }

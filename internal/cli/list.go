@@ -98,13 +98,13 @@ func listHeader(noLegend, full bool) []string {
 // rows adds a pod to the table of `list`.
 func (v *podView) rows(t *ui.Table, full bool, now time.Time) {
 	id, created, started := v.id.Short(), ui.Ago(v.created, now), ""
-	if !v.started.IsZero() {
-		started = ui.Ago(v.started, now)
+	if !v.events.Started.IsZero() {
+		started = ui.Ago(v.events.Started, now)
 	}
 	if full {
 		id, created = string(v.id), ui.Full(v.created)
-		if !v.started.IsZero() {
-			started = ui.Full(v.started)
+		if !v.events.Started.IsZero() {
+			started = ui.Full(v.events.Started)
 		}
 	}
 	apps := []pod.RuntimeApp{}

@@ -249,7 +249,7 @@ func noSuchApp(p *lifecycle.Pod, m *pod.Manifest, app string) error {
 	for _, a := range m.Apps {
 		names += " " + a.Name
 	}
-	return hint.Wrap(fmt.Errorf("cannot find app %q in pod %s", app, p.ID()), "its apps are:"+names)
+	return hint.Wrap(fmt.Errorf("cannot find app %q: pod %s has no such app", app, p.ID()), "its apps are:"+names)
 }
 
 // logPrinter writes entries; lines of several entries are put together first,

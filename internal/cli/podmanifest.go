@@ -73,7 +73,8 @@ func convertManifest(text []byte) ([]byte, error) {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(text), &out, &said
 	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	err = cmd.Run()
-	if message := strings.TrimSpace(said.String()); err != nil && message != "" {
+	// It prefixes what it says with its own name, as every program does.
+	if message := strings.TrimPrefix(strings.TrimSpace(said.String()), "fetch: "); err != nil && message != "" {
 		err = errors.New(message)
 	}
 	return out.Bytes(), err

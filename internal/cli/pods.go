@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/image/ref"
 	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
+	"github.com/rkt/rkt/internal/stage1/contract"
 	"github.com/spf13/pflag"
 )
 
@@ -66,7 +68,7 @@ type podView struct {
 	state    lifecycle.State
 	manifest *pod.Manifest // nil if there is none (yet)
 	created  time.Time
-	started  time.Time
+	events   contract.Events // empty if it was never started
 }
 
 // look reads what tables show. A pod that is gone is lifecycle.ErrNotFound. A
@@ -80,7 +82,7 @@ func look(p *lifecycle.Pod) (v podView, err error) {
 		return v, err
 	}
 	if ran(v.state) {
-		if v.started, err = p.Started(); err != nil {
+		if v.events, err = p.Events(); err != nil {
 			return v, err
 		}
 	}
@@ -100,17 +102,13 @@ func ran(s lifecycle.State) bool {
 	return false
 }
 
-// json adds what only JSON shows: how apps ended and what they mount.
+// json adds what only JSON shows: what apps mount.
 func (v *podView) json(p *lifecycle.Pod) (podJSON, error) {
-	j := podJSON{Name: string(v.id), State: string(v.state), CreatedAt: nanos(v.created), StartedAt: nanos(v.started)}
+	j := podJSON{Name: string(v.id), State: string(v.state), CreatedAt: nanos(v.created), StartedAt: nanos(v.events.Started)}
 	if v.manifest == nil {
 		return j, nil
 	}
 	j.UserAnnotations, j.UserLabels = v.manifest.UserAnnotations, v.manifest.UserLabels
-	codes, err := p.ExitStatuses()
-	if err != nil {
-		return j, err
-	}
 	mounts := map[string][]mountJSON{}
 	if c, err := p.Contract(); err == nil {
 		for _, a := range c.Apps {
@@ -125,19 +123,14 @@ func (v *podView) json(p *lifecycle.Pod) (podJSON, error) {
 	}
 	for i := range v.manifest.Apps {
 		ra := &v.manifest.Apps[i]
-		a := appJSON{Name: ra.Name, ImageID: string(ra.Image.ID), CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, Mounts: mounts[ra.Name]}
+		ev := v.events.Apps[ra.Name]
+		a := appJSON{Name: ra.Name, State: appState(v.state, ev), ImageID: string(ra.Image.ID), CreatedAt: j.CreatedAt,
+			StartedAt: nanos(ev.Started), FinishedAt: nanos(ev.Finished), Mounts: mounts[ra.Name]}
 		if ra.App != nil {
 			a.UserAnnotations, a.UserLabels = ra.App.UserAnnotations, ra.App.UserLabels
 		}
-		code, ended := codes[ra.Name]
-		a.State = appState(v.state, ended)
-		if ended {
-			a.ExitCode = &code
-			t, err := p.AppFinished(ra.Name)
-			if err != nil {
-				return j, err
-			}
-			a.FinishedAt = nanos(t)
+		if ev.Ended {
+			a.ExitCode = &ev.Status
 		}
 		j.AppNames = append(j.AppNames, ra.Name)
 		j.Apps = append(j.Apps, a)
@@ -146,16 +139,16 @@ func (v *podView) json(p *lifecycle.Pod) (podJSON, error) {
 }
 
 // appState is the state of an app in a pod, in rkt's words.
-func appState(s lifecycle.State, ended bool) string {
+func appState(s lifecycle.State, e contract.AppEvents) string {
 	switch {
-	case ended:
+	case e.Ended:
 		return "exited"
+	case s == lifecycle.StatePrepared, s == lifecycle.StateRunning && e.PID == 0:
+		return "created"
 	case s == lifecycle.StateRunning:
 		return "running"
 	case ran(s):
-		return "exited" // killed, status unknown
-	case s == lifecycle.StatePrepared:
-		return "created"
+		return "exited" // killed with the pod, status unknown
 	}
 	return "unknown"
 }
@@ -171,8 +164,8 @@ func nanos(t time.Time) *int64 {
 // imageName is how tables name an app's image: the reference it was found by.
 func imageName(a *pod.RuntimeApp) string {
 	name := a.Image.Name
-	if ref, ok := a.Annotations.Get(pod.AnnotationImage); ok {
-		name = ref
+	if canonical, ok := a.Annotations.Get(pod.AnnotationImage); ok {
+		name = ref.Display(canonical)
 	} else if v, ok := a.Image.Labels.Get("version"); ok && name != "" {
 		name += ":" + v
 	}

@@ -6,12 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
 	"github.com/rkt/rkt/internal/ui"
 )
@@ -30,7 +29,7 @@ networks, then, of a pod that runs or ran, pid and exited, and once it has ended
 app-NAME with the exit status of each app whose end was seen (128+n if signal n
 ended it).
 
---wait waits for the end of the pod first, --wait-ready until it has started.
+--wait waits for the end of the pod first, --wait-ready until its apps have started.
 Either takes a duration ("10s") for which to wait at most: if it passes, nothing
 is printed and the command fails. Alone, or with a negative duration, they wait
 for as long as it takes; "false" or 0 does not wait.
@@ -81,41 +80,25 @@ func (c *cli) status(p *lifecycle.Pod, format outputFormat) error {
 	line := func(key, value string) { b.WriteString(key + "=" + ui.Escape(value) + "\n") }
 	line("state", string(v.state))
 	line("created", ui.Full(v.created))
-	if !v.started.IsZero() {
-		line("started", ui.Full(v.started))
+	if !v.events.Started.IsZero() {
+		line("started", ui.Full(v.events.Started))
 	}
 	if ran(v.state) {
 		line("networks", "")
-		pid, err := p.PID()
-		switch {
-		case err == nil:
-			line("pid", strconv.Itoa(pid))
-		case !errors.Is(err, fs.ErrNotExist):
-			return err
+		if v.events.Init != 0 {
+			line("pid", strconv.Itoa(v.events.Init))
 		}
 		line("exited", strconv.FormatBool(v.state != lifecycle.StateRunning))
-		if v.state != lifecycle.StateRunning {
-			if err := statusOfApps(p, v.manifest, line); err != nil {
-				return err
+		if v.state != lifecycle.StateRunning && v.manifest != nil {
+			for _, a := range v.manifest.Apps {
+				if e := v.events.Apps[a.Name]; e.Ended {
+					line("app-"+ui.Escape(a.Name), strconv.Itoa(e.Status))
+				}
 			}
 		}
 	}
-	_, err = c.Out.Write([]byte(b.String()))
+	_, err = io.WriteString(c.Out, b.String())
 	return err
-}
-
-// statusOfApps prints how apps ended, in the order of the manifest.
-func statusOfApps(p *lifecycle.Pod, m *pod.Manifest, line func(key, value string)) error {
-	codes, err := p.ExitStatuses()
-	if err != nil || m == nil {
-		return err
-	}
-	for _, a := range m.Apps {
-		if code, ok := codes[a.Name]; ok {
-			line("app-"+ui.Escape(a.Name), strconv.Itoa(code))
-		}
-	}
-	return nil
 }
 
 // waitFlag is --wait and --wait-ready: how long, 0 not at all, <0 for ever.
@@ -156,23 +139,20 @@ func (w waitFlag) wait(p *lifecycle.Pod, what string, wait func(*lifecycle.Pod, 
 	return err
 }
 
-// waitReady returns when the pod has started, be it that it has ended since.
+// waitReady returns when all apps of the pod have started, be it that they have
+// ended since.
 func waitReady(p *lifecycle.Pod, ctx context.Context) error {
 	const longest = 200 * time.Millisecond
 	for pause := 2 * time.Millisecond; ; pause = min(pause*3/2, longest) {
-		started, err := p.Started()
+		v, err := look(p)
 		if err != nil {
 			return err
 		}
-		if !started.IsZero() {
+		if v.ready() {
 			return nil
 		}
-		s, err := p.State()
-		if err != nil {
-			return err
-		}
-		if s.Ended() {
-			return fmt.Errorf("cannot wait for pod %s: it is %s and never started", p.ID(), s)
+		if v.state.Ended() {
+			return fmt.Errorf("cannot wait for pod %s: it is %s and not all of it started", p.ID(), v.state)
 		}
 		t := time.NewTimer(pause)
 		select {
@@ -182,4 +162,16 @@ func waitReady(p *lifecycle.Pod, ctx context.Context) error {
 		case <-t.C:
 		}
 	}
+}
+
+func (v *podView) ready() bool {
+	if v.manifest == nil || v.events.Init == 0 {
+		return false
+	}
+	for _, a := range v.manifest.Apps {
+		if e := v.events.Apps[a.Name]; e.PID == 0 && !e.Ended {
+			return false
+		}
+	}
+	return true
 }
