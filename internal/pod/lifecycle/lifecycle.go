@@ -48,7 +48,7 @@ func Listed() []Phase { return []Phase{Prepare, Prepared, Run, ExitedGarbage} }
 
 // The names in a pod directory, beside those of stage1/contract.
 const (
-	ManifestFile = "pod"     // appc PodManifest; also the lock, and its mtime is when the pod was created
+	ManifestFile = "pod"     // appc PodManifest; also the lock, so never replaced; its mtime is when the pod was created
 	VolumesDir   = "volumes" // <name>: volumes of kind empty
 	podsDir      = "pods"
 )

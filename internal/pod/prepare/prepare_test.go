@@ -32,7 +32,7 @@ func allFeatures() Flavor {
 }
 
 type fixture struct {
-	t   *testing.T
+	t   testing.TB
 	dir string
 	st  *store.Store
 	req Request
@@ -40,7 +40,7 @@ type fixture struct {
 	say []string
 }
 
-func newFixture(t *testing.T) *fixture {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{t: t, dir: t.TempDir()}
 	var err error
@@ -491,4 +491,18 @@ func TestRootAttributes(t *testing.T) {
 func owner(fi fs.FileInfo) [2]uint32 {
 	st := fi.Sys().(*syscall.Stat_t)
 	return [2]uint32{st.Uid, st.Gid}
+}
+
+func BenchmarkPod(b *testing.B) {
+	f := newFixture(b)
+	for b.Loop() {
+		p, err := Pod(f.st, f.req)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := p.ToFast(lifecycle.Run); err != nil {
+			b.Fatal(err)
+		}
+		p.Close()
+	}
 }
