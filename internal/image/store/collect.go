@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rkt/rkt/internal/failpoint"
+	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/linux/atomicfile"
 	"github.com/rkt/rkt/internal/linux/flock"
@@ -70,14 +71,14 @@ func (s *Store) Remove(id image.ID, inUse func(image.Layer) bool) (freed int64, 
 			blobs = nil
 		}
 		delete(all, id)
+		need, err := s.needed(all)
+		if err != nil {
+			return err
+		}
 		if err := s.drop(r); err != nil {
 			return err
 		}
 		if err := s.writeIndex(all); err != nil {
-			return err
-		}
-		need, err := s.needed(all)
-		if err != nil {
 			return err
 		}
 		return s.sweep(need, inUse, blobs, r.Layers, &c)
@@ -239,7 +240,8 @@ func (s *Store) needed(all map[image.ID]*image.Record) (map[string]bool, error) 
 	for _, r := range all {
 		blobs, err := s.blobsOf(r)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("cannot learn what image %s needs: %w", r.ID, err)
+			return nil, hint.Wrap(fmt.Errorf("cannot learn what image %s needs: %w", r.ID.Short(), err),
+				fmt.Sprintf("`rkt image rm %s`: it is damaged", r.ID.Short()))
 		}
 		for _, d := range blobs {
 			need["blob "+string(d)] = true

@@ -10,6 +10,10 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/rkt/rkt/internal/failpoint"
 	"github.com/rkt/rkt/internal/image"
@@ -92,8 +96,10 @@ func check(r image.Record) error {
 	default:
 		return fmt.Errorf("unknown format %q", r.Format)
 	}
-	if slices.Contains(r.Names, "") {
-		return errors.New("a name is empty")
+	for _, n := range r.Names {
+		if n == "" || !utf8.ValidString(n) || strings.ContainsFunc(n, unicode.IsControl) {
+			return fmt.Errorf("%q cannot be its name", n)
+		}
 	}
 	return nil
 }
@@ -198,6 +204,9 @@ func merge(rec *image.Record, all map[image.ID]*image.Record) {
 	}
 	old := all[rec.ID]
 	if old == nil {
+		if rec.Imported.IsZero() {
+			rec.Imported = time.Now().UTC()
+		}
 		return
 	}
 	rec.Names = unique(append(rec.Names, old.Names...))

@@ -34,7 +34,7 @@ func (s *Store) pin(kind string, d image.Digest) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pins == nil {
-		f, err := createLocked(s.rkt("ingest"), "")
+		f, err := createLocked(s.rkt("ingest"))
 		if err != nil {
 			return err
 		}
@@ -112,9 +112,9 @@ func (s *Store) sweepLocked(dir string, live func(*os.File) error, c *Collected)
 
 // createLocked makes a new file in dir and locks it. The caller holds the
 // store's lock, shared at least, so that no Collect comes between the two.
-func createLocked(dir, prefix string) (*os.File, error) {
+func createLocked(dir string) (*os.File, error) {
 	for {
-		f, err := os.OpenFile(dir+"/"+prefix+random(), os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
+		f, err := os.OpenFile(dir+"/"+random(), os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
 		if errors.Is(err, fs.ErrExist) {
 			continue
 		}

@@ -46,7 +46,8 @@ type LayerDir struct {
 	tree *os.File // of path/tree
 }
 
-// NewLayer makes an empty directory, root's own and mode 0755, for a tree.
+// NewLayer makes an empty directory, the caller's own and of mode 0755, for a
+// tree.
 func (s *Store) NewLayer() (*LayerDir, error) {
 	l, err := s.lock(flock.Shared)
 	if err != nil {
