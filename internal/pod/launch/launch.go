@@ -64,7 +64,7 @@ func Exec(p *lifecycle.Pod, f Flavor, doc *contract.Pod, opt Options) error {
 	}
 	if err == nil {
 		env = append(env, contract.EnvLockFD+"="+strconv.Itoa(lock), contract.EnvControlFD+"="+strconv.Itoa(ends[0]),
-			contract.EnvInit+"="+strconv.Itoa(init))
+			contract.EnvInit+"="+strconv.Itoa(init), contract.EnvCgroup+"="+doc.Cgroup)
 		err = execute(program, argv, env)
 	}
 	if init > 0 {
@@ -140,9 +140,11 @@ func execute(program string, argv, env []string) error {
 	return nil
 }
 
-// environment is all that stage1 sees of the caller's environment.
+// environment is all that stage1 sees of the caller's environment. GOMAXPROCS
+// spares a Go program the search for its CPU limit at every start (four files
+// below /proc and /sys); two threads are all that a supervisor has use for.
 func environment(opt Options) []string {
-	env := []string{}
+	env := []string{"GOMAXPROCS=2"}
 	if opt.Timing != "" {
 		env = append(env, contract.EnvTiming+"="+opt.Timing)
 	}

@@ -51,6 +51,9 @@ const (
 	EnvControlFD = "RKT_CONTROL_FD"
 	// EnvInit is the pid of `init`, seen from the host, for `run`.
 	EnvInit = "RKT_INIT_PID"
+	// EnvCgroup is the document's Cgroup, for `run`, which then needs no more
+	// of the document.
+	EnvCgroup = "RKT_CGROUP"
 	// EnvTiming carries stage0's time stamps to be printed with stage1's:
 	// "name=ns,name=ns…" on CLOCK_MONOTONIC. Absent: no timing asked for.
 	EnvTiming = "RKT_TIMING"

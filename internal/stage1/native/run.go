@@ -49,7 +49,7 @@ func Run() (int, error) {
 	go r.wait()
 	status := r.loop(signals)
 	r.restoreTerminal()
-	if err := GC(); err != nil {
+	if err := removeCgroup(os.Getenv(contract.EnvCgroup)); err != nil {
 		fmt.Fprintln(os.Stderr, "stage1:", err)
 	}
 	return status, nil

@@ -59,10 +59,14 @@ func GC() error {
 	if err != nil {
 		return err
 	}
-	if doc.Cgroup == "" {
+	return removeCgroup(doc.Cgroup)
+}
+
+func removeCgroup(dir string) error {
+	if dir == "" {
 		return nil
 	}
-	return cgroup.Remove(doc.Cgroup)
+	return cgroup.Remove(dir)
 }
 
 // process is a live process behind a pidfd; fd is -1 if it has ended.
