@@ -60,10 +60,12 @@ func registerRunOptions(fs *pflag.FlagSet, o *prepare.Options, net *netFlag, dns
 	})
 	each(fs, "ipc", "MODE", "IPC namespace of the pod: auto and private are its own, parent is the host's", func(s string) error {
 		switch s {
-		case "auto", "private":
-			o.HostIPC = false
+		case "auto":
+			o.HostIPC, o.OwnIPC = false, false
+		case "private":
+			o.HostIPC, o.OwnIPC = false, true
 		case "parent":
-			o.HostIPC = true
+			o.HostIPC, o.OwnIPC = true, false
 		default:
 			return errors.New("want auto, private or parent")
 		}

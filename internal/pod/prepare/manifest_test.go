@@ -167,7 +167,14 @@ func TestManifest(t *testing.T) {
 	if err := Complete(p, f.req.Flavor, Options{}); err != nil {
 		t.Fatal(err)
 	}
-	if c, _ := p.Contract(); c.Network != "host" || c.Hostname != "h" {
+	if c, _ := p.Contract(); c.Network != "host" || c.Hostname != "h" || !c.HostIPC {
+		t.Errorf("%+v", c)
+	}
+	// What is said goes before it.
+	if err := Complete(p, f.req.Flavor, Options{Network: "none", Hostname: "i", OwnIPC: true}); err != nil {
+		t.Fatal(err)
+	}
+	if c, _ := p.Contract(); c.Network != "none" || c.Hostname != "i" || c.HostIPC {
 		t.Errorf("%+v", c)
 	}
 }

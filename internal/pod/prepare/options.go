@@ -39,7 +39,7 @@ func (o Options) annotated(m *pod.Manifest) (Options, error) {
 		if err != nil {
 			return o, fmt.Errorf("annotation %q is neither true nor false", pod.AnnotationHostIPC)
 		}
-		o.HostIPC = o.HostIPC || on
+		o.HostIPC = o.HostIPC || on && !o.OwnIPC
 	}
 	if v, ok := get(pod.AnnotationStopSeconds); ok && o.StopSeconds == 0 {
 		n, err := strconv.Atoi(v)
@@ -82,7 +82,10 @@ func (o Options) apply(c *contract.Pod, m *pod.Manifest, f *Flavor) error {
 		}
 		c.Hostname = o.Hostname
 	}
-	if c.HostIPC = o.HostIPC; c.HostIPC {
+	if c.HostIPC = o.HostIPC; c.HostIPC && o.OwnIPC {
+		return errors.New("the pod cannot have both an IPC namespace of its own and the host's")
+	}
+	if c.HostIPC {
 		if err := f.need(contract.HostIPC, "the host's IPC namespace"); err != nil {
 			return err
 		}

@@ -125,6 +125,7 @@ type Options struct {
 	Network  string // "host", "none"; the default is "none"
 	Hostname string // the default is rkt-<uuid>
 	HostIPC  bool
+	OwnIPC   bool // an IPC namespace of the pod's own, whatever the manifest says
 
 	DNS     pod.DNS // over what DNSMode says
 	DNSMode string  // "": the image's own file; "host": the host's; "none": the image's
