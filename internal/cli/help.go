@@ -40,7 +40,25 @@ it: the shell, systemd, a kubelet.
 
 A command may be shortened as long as it is unambiguous. What a command is asked
 for goes to standard output; everything else goes to standard error, each line
-prefixed with the command.`
+prefixed with the command. An error is one line, what can be done about it, if
+anything, a second one.
+
+--insecure-options switches protections off:
+  image         images that nothing vouches for are fetched and run
+  tls           the certificates of registries are not checked
+  http          registries are asked by plain http where https fails
+  pubkey        nothing yet: it is about keys that are fetched by http
+  capabilities  apps keep all capabilities
+  paths         apps see all of /proc and /sys, writable
+  seccomp       apps may make any system call
+  ondisk        nothing: rkt does not hash stored images at start
+  all-fetch     image, tls, http and pubkey
+  all-run       capabilities, paths and seccomp
+  all           all of them
+  none          none of them, and nothing else in the list
+
+The data directory is that of --dir, else "data" of a file in paths.d of the
+configuration directories, else ` + defaultDataDir + `.`
 
 // Pages returns the page of the root, then one per command.
 func Pages() []Page {

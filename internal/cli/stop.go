@@ -25,7 +25,10 @@ func newStop(c *cli) *command {
 		usage: "[OPTION…] UUID…",
 		short: "stop running pods",
 		long: `Asks each pod to end, waits for it, and kills it if it has not ended in time. Its
-UUID is printed when it has. That a pod has ended already is no failure.`,
+UUID is printed when it has. That a pod has ended already is no failure.
+
+The pod itself gives its apps no longer than the --stop-timeout it was run with; a
+longer --timeout here does not change that.`,
 		example: "  rkt stop 5bc080ca\n  rkt stop --timeout=1m --uuid-file=/run/web.uuid\n  rkt stop --force 5bc080ca",
 		args:    file.args(someArgs("a pod's UUID")),
 		words:   c.podWords,
