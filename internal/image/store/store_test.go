@@ -323,3 +323,32 @@ func TestDigestOf(t *testing.T) {
 		t.Error("the empty blob's digest is wrong")
 	}
 }
+
+// No digest, however strange, leads out of the layout.
+func FuzzDigest(f *testing.F) {
+	s, err := Open(f.TempDir())
+	must(f, err)
+	for _, d := range []string{"", "sha256:" + strings.Repeat("0", 64), "sha512:" + strings.Repeat("f", 128), "sha256:../../x", "sha256:" + strings.Repeat("/", 64), "sha1:" + strings.Repeat("0", 40)} {
+		f.Add(d)
+	}
+	f.Fuzz(func(t *testing.T, d string) {
+		for dir, path := range map[string]string{
+			filepath.Join(s.images, "blobs"): s.blobPath(image.Digest(d)),
+			s.layers:                         s.LayerPath(image.Digest(d)),
+		} {
+			if path == "" {
+				continue
+			}
+			rel, err := filepath.Rel(dir, path)
+			if err != nil || path != filepath.Clean(path) || strings.HasPrefix(rel, ".") || strings.Count(rel, "/") > 1 || rel == "tmp" {
+				t.Fatalf("%q leads to %q", d, path)
+			}
+		}
+		if _, err := s.ByID(d); err == nil {
+			t.Fatalf("%q is an image", d)
+		}
+		if _, ok := s.HasBlob(image.Digest(d)); ok {
+			t.Fatalf("%q is a blob", d)
+		}
+	})
+}
