@@ -8,7 +8,13 @@ package failpoint
 import (
 	"os"
 	"strings"
+	"sync"
 	"syscall"
+)
+
+var (
+	open  sync.Once
+	trace *os.File // nil swallows what is written
 )
 
 // Armed tells whether this build has failpoints.
@@ -18,11 +24,10 @@ const Armed = true
 // learns which points a command passes, and kills the whole process with
 // SIGKILL if RKT_FAILPOINT is name.
 func Hit(name string) {
-	if trace := os.Getenv("RKT_FAILPOINT_TRACE"); trace != "" {
-		if f, err := os.OpenFile(trace, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600); err == nil {
-			_, _ = f.WriteString(strings.TrimSpace(name) + "\n")
-			_ = f.Close()
-		}
+	if path := os.Getenv("RKT_FAILPOINT_TRACE"); path != "" {
+		// Opened once: stage1 leaves the host's files behind.
+		open.Do(func() { trace, _ = os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) })
+		_, _ = trace.WriteString(strings.TrimSpace(name) + "\n")
 	}
 	if os.Getenv("RKT_FAILPOINT") == name {
 		_ = syscall.Kill(syscall.Getpid(), syscall.SIGKILL)

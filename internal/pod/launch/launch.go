@@ -48,6 +48,7 @@ func Exec(p *lifecycle.Pod, f Flavor, doc *contract.Pod, opt Options) error {
 	}
 	lock := int(p.LockFile().Fd())
 	env := environment(opt)
+	failpoint.Hit("launch/before-init")
 	init, err := startInit(f, doc, lock, ends[1], env)
 	if err != nil {
 		return err

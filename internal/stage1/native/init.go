@@ -79,6 +79,7 @@ func Init() (int, error) {
 		unix.SIGUSR1, unix.SIGUSR2, unix.SIGABRT, unix.SIGALRM, unix.SIGPIPE, unix.SIGPWR)
 	go s.listen()
 	s.marks.add("apps started")
+	failpoint.Hit("native/apps-started")
 	if s.marks.wanted {
 		_ = s.ctl.send(message{kind: kindTiming, text: s.marks.String()}, -1)
 	}
@@ -136,12 +137,18 @@ func (s *supervisor) setUp() error {
 	if s.shelf, err = newShelf(doc); err != nil {
 		return err
 	}
+	failpoint.Hit("native/shelf")
 	for i, a := range s.apps {
 		if a.root, err = s.shelf.appRoot(a.App, src[i]); err != nil {
 			return err
 		}
 	}
-	return s.shelf.pivot()
+	failpoint.Hit("native/roots")
+	if err := s.shelf.pivot(); err != nil {
+		return err
+	}
+	failpoint.Hit("native/pivot")
+	return nil
 }
 
 // makeCgroups makes the pod's cgroup and one in it for each app. Where the host
@@ -263,6 +270,7 @@ func (s *supervisor) ended(pid int, ws unix.WaitStatus) (last bool) {
 		fmt.Fprintln(os.Stderr, "stage1:", err)
 	}
 	a.log.drain()
+	failpoint.Hit("native/app-ended")
 	_ = s.ctl.send(message{kind: kindExited, app: a.Name, number: status, time: time.Now().UnixNano()}, -1)
 	if running == 0 {
 		return true

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/failpoint"
 	"github.com/rkt/rkt/internal/linux/mount"
 	"github.com/rkt/rkt/internal/linux/safepath"
 	"github.com/rkt/rkt/internal/stage1/contract"
@@ -185,6 +186,7 @@ func (s *shelf) overlay(app *contract.App, src *sources) (int, error) {
 	}); err != nil {
 		return -1, fmt.Errorf("overlay: %w", err)
 	}
+	failpoint.Hit("native/overlay")
 	root, err := unix.Openat(s.fd, app.Name, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	return root, os.NewSyscallError("openat", err)
 }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/failpoint"
 	"github.com/rkt/rkt/internal/linux/pty"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
@@ -45,10 +46,12 @@ func Run() (int, error) {
 		return 0, fmt.Errorf("cannot note the pod's events: %w", err)
 	}
 	r.note(contract.InitLine(r.init, time.Now().UnixNano()))
+	failpoint.Hit("native/run-started")
 	go r.listen()
 	go r.wait()
 	status := r.loop(signals)
 	r.restoreTerminal()
+	failpoint.Hit("native/ended")
 	if err := removeCgroup(os.Getenv(contract.EnvCgroup)); err != nil {
 		fmt.Fprintln(os.Stderr, "stage1:", err)
 	}
