@@ -47,8 +47,9 @@ func newPod(t testing.TB, dir string, phase lifecycle.Phase) *lifecycle.Pod {
 	b, err := m.Encode()
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(p.Dir(), lifecycle.ManifestFile), b, 0o600))
-	must(t, os.MkdirAll(filepath.Join(p.Dir(), "overlay/a/upper/etc"), 0o755))
-	must(t, os.MkdirAll(filepath.Join(p.Dir(), "overlay/a/work/work"), 0))
+	must(t, os.MkdirAll(filepath.Join(p.Dir(), lifecycle.UpperDir("a"), "etc"), 0o755))
+	must(t, os.Mkdir(filepath.Join(p.Dir(), lifecycle.WorkDir("a")), 0o700))
+	must(t, os.Mkdir(filepath.Join(p.Dir(), lifecycle.WorkDir("a"), "work"), 0)) // as overlayfs makes it
 	switch phase {
 	case lifecycle.Prepare:
 	case lifecycle.ExitedGarbage:

@@ -456,7 +456,7 @@ func TestRemoveFollowsNothing(t *testing.T) {
 	keep := filepath.Join(outside, "keep")
 	must(t, os.WriteFile(keep, []byte("x"), 0o600))
 	p := garbage(t, dir)
-	upper := filepath.Join(p.Dir(), "overlay/a/upper")
+	upper := filepath.Join(p.Dir(), "upper-a")
 	must(t, os.MkdirAll(filepath.Join(upper, "d/e"), 0o755))
 	must(t, os.Symlink(outside, filepath.Join(upper, "link")))
 	must(t, os.Symlink(outside, filepath.Join(upper, "d/e/link")))

@@ -404,6 +404,14 @@ func (w *writer) volumes(list []pod.Volume) {
 			return
 		}
 		uid, gid := v.Owner()
+		if self := os.Geteuid(); self != 0 { // the root of an ordinary user's pod is the user
+			if uid == 0 {
+				uid = self
+			}
+			if gid == 0 {
+				gid = os.Getegid()
+			}
+		}
 		if w.err = setOwner(path, uid, gid); w.err != nil {
 			return
 		}
