@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/image"
 )
@@ -116,6 +117,20 @@ func TestParseVolume(t *testing.T) {
 		"../x,kind=empty", "data,kind=host,source=/a\x00b", "data,kind=host,,source=/a"} {
 		if v, err := ParseVolume(in); err == nil {
 			t.Errorf("ParseVolume(%q) = %+v", in, v)
+		}
+	}
+}
+
+// The kernel's own list, as x/sys has it.
+func TestCapabilities(t *testing.T) {
+	all := AllCapabilities()
+	if len(all) != unix.CAP_LAST_CAP+1 || all[unix.CAP_CHOWN] != "CAP_CHOWN" || all[unix.CAP_SYS_ADMIN] != "CAP_SYS_ADMIN" ||
+		all[unix.CAP_LAST_CAP] != "CAP_CHECKPOINT_RESTORE" {
+		t.Errorf("%d capabilities: %v", len(all), all)
+	}
+	for _, c := range DefaultCapabilities() {
+		if !ValidCapability(c) {
+			t.Errorf("%s is in the default set", c)
 		}
 	}
 }

@@ -88,18 +88,24 @@ func (q *AppRequest) name() (string, error) {
 	return "app", nil
 }
 
-// trusted and runnable are asked of every image.
+// checkImage asks of every image that it may and can run here.
 func (r *Request) checkImage(rec *image.Record) error {
 	if rec.Trust == image.TrustNone && !r.AllowUntrusted {
 		return hint.Wrap(fmt.Errorf("nothing vouches for image %s", rec.ID.Short()),
 			"name it by digest, or accept the risk with --insecure-options=image")
 	}
-	if os := rec.Labels["os"]; os != "linux" {
-		return fmt.Errorf("image %s is for operating system %q, not linux", rec.ID.Short(), os)
-	}
-	arch := rec.Labels["arch"]
-	if !slices.Contains(architectures(runtime.GOARCH), arch) {
-		return fmt.Errorf("image %s is for architecture %q, this machine is %s", rec.ID.Short(), arch, runtime.GOARCH)
+	for _, l := range []struct {
+		name string
+		here []string
+	}{{"os", []string{"linux"}}, {"arch", architectures(runtime.GOARCH)}} {
+		is := rec.Labels[l.name]
+		switch {
+		case slices.Contains(l.here, is):
+		case is != "":
+			return fmt.Errorf("image %s is for %s %q, this machine is %s", rec.ID.Short(), l.name, is, l.here[0])
+		case rec.Format == image.ACI: // as rkt has always asked; Docker takes what does not say
+			return fmt.Errorf("image %s has no label %q", rec.ID.Short(), l.name)
+		}
 	}
 	return nil
 }

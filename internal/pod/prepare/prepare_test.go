@@ -253,7 +253,10 @@ func TestImageRefused(t *testing.T) {
 	f.rec.Labels["arch"] = "sparc64"
 	f.refused("sparc64")
 	delete(f.rec.Labels, "arch")
-	f.refused("architecture")
+	f.app().Image.Format = image.ACI
+	f.refused(`no label "arch"`)
+	f.app().Image.Format = image.OCI
+	f.pod()
 
 	f = newFixture(t)
 	if err := os.RemoveAll(f.st.LayerPath(f.rec.Layers[1].DiffID)); err != nil {
