@@ -61,6 +61,9 @@ func (p *Process) Start() (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	// Nothing but stdio from here on: the image chooses the working directory,
+	// and /proc/self/fd/N would lead out of it (as in CVE-2024-21626).
+	c.Call("close descriptors", unix.SYS_CLOSE_RANGE, 3, 1<<32-1, 0)
 	if p.Root != "" {
 		c.CloneFlags |= unix.CLONE_NEWNS
 		if err := p.root(c); err != nil {
@@ -70,8 +73,6 @@ func (p *Process) Start() (int, error) {
 	if err := p.privileges(c); err != nil {
 		return 0, err
 	}
-	// Nothing but stdio survives exec, whatever was left open.
-	c.Call("close descriptors", unix.SYS_CLOSE_RANGE, 3, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC)
 	if p.Filter != nil {
 		// The last thing before exec, so that it need not allow what only we
 		// need.
@@ -131,10 +132,11 @@ func (p *Process) root(c *forkexec.Child) error {
 
 // privileges gives up what the process must not have. Order: the bounding set
 // while CAP_SETPCAP is there; ids with PR_SET_KEEPCAPS, so that the filter can
-// still be installed without no_new_privs; the working directory as the user;
-// capabilities last. What is kept until exec does not survive it: exec computes
-// a root process's set from the bounding set and leaves others none
-// (capabilities(7), "Transformation of capabilities during execve()").
+// still be installed without no_new_privs; capabilities; the working directory
+// last, as the user, for whom links like /proc/1/root are closed. What is kept
+// until exec does not survive it: exec computes a root process's set from the
+// bounding set and leaves others none (capabilities(7), "Transformation of
+// capabilities during execve()").
 func (p *Process) privileges(c *forkexec.Child) error {
 	have, _, err := caps.Bounding()
 	if err != nil {
@@ -155,11 +157,6 @@ func (p *Process) privileges(c *forkexec.Child) error {
 	c.Call("keep capabilities", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0, 0, 0)
 	c.Call("set the user", unix.SYS_SETRESUID, u, u, u)
 	c.Call("set the file mode mask", unix.SYS_UMASK, 0o022)
-	dir, err := c.String(p.Dir)
-	if err != nil {
-		return err
-	}
-	c.Call("enter working directory "+p.Dir, unix.SYS_CHDIR, dir)
 
 	held := caps.Set(0)
 	if p.User.UID == 0 {
@@ -176,6 +173,11 @@ func (p *Process) privileges(c *forkexec.Child) error {
 	c.Keep(hdr)
 	c.Keep(data)
 	c.Call("set capabilities", unix.SYS_CAPSET, uintptr(unsafe.Pointer(hdr)), uintptr(unsafe.Pointer(data)))
+	dir, err := c.String(p.Dir)
+	if err != nil {
+		return err
+	}
+	c.Call("enter working directory "+p.Dir, unix.SYS_CHDIR, dir)
 	if p.NoNewPrivs {
 		c.Call("set no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	}
