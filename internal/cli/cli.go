@@ -11,9 +11,13 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/pod/launch"
 	"github.com/rkt/rkt/internal/ui"
 	"github.com/spf13/pflag"
 )
@@ -95,6 +99,7 @@ func verbs() []verb {
 // Run does what args ask for and returns the exit status. run, run-prepared and
 // enter replace the process and come back only if they fail.
 func Run(args []string, s ui.Streams) int {
+	launch.Prefix = filepath.Join(Prefix, "libexec", "rkt")
 	c := newCLI(s)
 	c.clock.mark("start")
 	err := c.dispatch(args)
@@ -106,6 +111,9 @@ func Run(args []string, s ui.Streams) int {
 	}
 	if c.verb == "" {
 		c.verb = "rkt"
+	}
+	if pe := (*fs.PathError)(nil); errors.As(err, &pe) && pe.Path == os.Stdout.Name() {
+		err = fmt.Errorf("cannot write output: %w", pe.Err)
 	}
 	c.report(err)
 	return exitFailure

@@ -44,9 +44,7 @@ accepts the risk. A name with a digest vouches for itself.`,
 	fs := cmd.flags()
 	fs.BoolVar(&full, "full", false, "print whole IDs")
 	w.registerPullPolicy(fs, "update")
-	each(fs, "signature", "", "", func(string) error {
-		return errors.New("cannot use --signature: this version of rkt does not check signatures")
-	}).Hidden = true
+	refuse(fs, "signature", "", noSignatures)
 	return cmd
 }
 

@@ -45,6 +45,9 @@ func (g *globals) register(fs *pflag.FlagSet) {
 	fs.StringVar(&g.config.Local, "local-config", g.config.Local, "`DIR` of the local configuration, over the system's")
 	fs.StringVar(&g.config.User, "user-config", g.config.User, "`DIR` of the user's configuration, over the local one")
 	each(fs, "insecure-options", "LIST", "protections to switch off, separated by commas: "+strings.Join(insecureNames(), ", "), g.insecure.set)
+	refuse(fs, "trust-keys-from-https", "true", noSignatures)
+	refuse(fs, "cpuprofile", "", "this version of rkt does not profile itself")
+	refuse(fs, "memprofile", "", "this version of rkt does not profile itself")
 }
 
 // dataDir is --dir, the `data` path of the configuration or the default:

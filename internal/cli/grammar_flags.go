@@ -256,27 +256,31 @@ func checkVariable(s string) error {
 	return pod.ValidateEnvironment(name, value)
 }
 
-// unavailable adds flags of rkt's that this version cannot do: they are refused
-// by name, never ignored. A bool that is set to false asks for nothing.
-func (w *wish) unavailable(fs *pflag.FlagSet) {
-	refuse := func(name, noOpt, why string) {
-		f := each(fs, name, "", "", func(s string) error {
-			if noOpt == "true" && s == "false" {
-				return nil
-			}
-			return fmt.Errorf("cannot use --%s: %s", name, why)
-		})
-		f.Hidden, f.NoOptDefVal = true, noOpt
-	}
+// refuse adds a flag of rkt's that this version cannot do: it is refused by name,
+// never ignored. A boolean one has noOpt "true"; set to false it asks for nothing.
+func refuse(fs *pflag.FlagSet, name, noOpt, why string) {
+	f := each(fs, name, "", "", func(s string) error {
+		if noOpt == "true" && s == "false" {
+			return nil
+		}
+		return fmt.Errorf("cannot use --%s: %s", name, why)
+	})
+	f.Hidden, f.NoOptDefVal = true, noOpt
+}
+
+const noSignatures = "this version of rkt does not check signatures"
+
+// unavailable adds the flags of run and prepare that are refused.
+func unavailable(fs *pflag.FlagSet) {
 	const limits = "this version of rkt does not limit resources"
-	refuse("cpu", "", limits)
-	refuse("cpu-shares", "", limits)
-	refuse("memory", "", limits)
-	refuse("private-users", "true", "this version of rkt has no user namespaces")
-	refuse("signature", "", "this version of rkt does not check signatures")
-	refuse("port", "", "this version of rkt forwards no ports; with --net=host the pod has the host's")
-	refuse("mds-register", "true", "this version of rkt has no metadata service")
+	refuse(fs, "cpu", "", limits)
+	refuse(fs, "cpu-shares", "", limits)
+	refuse(fs, "memory", "", limits)
+	refuse(fs, "private-users", "true", "this version of rkt has no user namespaces")
+	refuse(fs, "signature", "", noSignatures)
+	refuse(fs, "port", "", "this version of rkt forwards no ports; with --net=host the pod has the host's")
+	refuse(fs, "mds-register", "true", "this version of rkt has no metadata service")
 	for _, name := range []string{"stage1-url", "stage1-path", "stage1-hash", "stage1-from-dir"} {
-		refuse(name, "", "this version of rkt only has the flavors installed beside it; choose one with --stage1-name")
+		refuse(fs, name, "", "this version of rkt only has the flavors installed beside it; choose one with --stage1-name")
 	}
 }

@@ -44,7 +44,7 @@ func parseRefs(words []string) ([]imageRef, error) {
 				r = ref.File(word)
 			}
 		}
-		if r.Path != "" && cwd == "" {
+		if r.Path != "" && cwd == "" && !filepath.IsAbs(r.Path) {
 			if cwd, err = os.Getwd(); err != nil {
 				return nil, fmt.Errorf("cannot use image %q: %w", word, err)
 			}
@@ -62,31 +62,34 @@ func parseRefs(words []string) ([]imageRef, error) {
 // not, or is to be updated, anything is fetched, without the lease.
 func (c *cli) findImages(st *store.Store, refs []imageRef, policy string) ([]image.Record, *store.Lease, error) {
 	if policy != string(fetch.Update) {
-		records, lease, err := lookup(st, refs)
+		records, lease, err := leased(st, refs, func(i int) (image.Record, error) { return fetch.Find(st, refs[i].Ref) })
 		if !errors.Is(err, store.ErrNotFound) {
 			return records, lease, err
 		}
 	}
-	fetched := make([]imageRef, len(refs))
+	fetched := make([]image.Record, len(refs))
 	for i, r := range refs {
-		rec, err := c.fetchImage(st, r, fetch.Policy(policy))
-		if err != nil {
+		var err error
+		if fetched[i], err = c.fetchImage(st, r, fetch.Policy(policy)); err != nil {
 			return nil, nil, err
 		}
-		fetched[i].Ref = ref.Ref{Kind: ref.ID, ID: string(rec.ID)}
 	}
-	return lookup(st, fetched)
+	// Another process may have removed one before the lease was taken.
+	return leased(st, refs, func(i int) (image.Record, error) {
+		_, err := st.ByID(string(fetched[i].ID))
+		return fetched[i], err
+	})
 }
 
-// lookup finds stored images under a new lease.
-func lookup(st *store.Store, refs []imageRef) ([]image.Record, *store.Lease, error) {
+// leased finds stored images under a new lease.
+func leased(st *store.Store, refs []imageRef, find func(i int) (image.Record, error)) ([]image.Record, *store.Lease, error) {
 	lease, err := st.Lease()
 	if err != nil {
 		return nil, nil, err
 	}
 	records := make([]image.Record, len(refs))
-	for i, r := range refs {
-		if records[i], err = fetch.Find(st, r.Ref); err != nil {
+	for i := range refs {
+		if records[i], err = find(i); err != nil {
 			lease.Close()
 			return nil, nil, err
 		}

@@ -4,6 +4,10 @@ package cli
 
 import (
 	"errors"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rkt/rkt/internal/image"
@@ -50,39 +54,59 @@ func (c *cli) list(noLegend, full bool, format outputFormat) error {
 	if err != nil {
 		return err
 	}
-	var (
-		table *ui.Table
-		all   = []podJSON{}
-		now   = time.Now()
-	)
-	if !format.json() {
-		table = ui.NewTable(c.Out, listHeader(noLegend, full))
+	looks := lookAll(pods, format.json())
+	for _, l := range looks {
+		if l.err != nil && !errors.Is(l.err, lifecycle.ErrNotFound) {
+			c.report(l.err)
+		}
 	}
-	for _, p := range pods {
-		v, err := look(p)
-		if errors.Is(err, lifecycle.ErrNotFound) {
-			continue // removed since we listed
-		}
-		if err != nil {
-			c.report(err)
-		}
-		if !format.json() {
-			v.rows(table, full, now)
-			continue
-		}
-		j, err := v.json(p)
-		if errors.Is(err, lifecycle.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			c.report(err)
-		}
-		all = append(all, j)
-	}
+	// What was removed since we listed is not there.
+	looks = slices.DeleteFunc(looks, func(l looked) bool { return errors.Is(l.err, lifecycle.ErrNotFound) })
 	if format.json() {
+		all := make([]podJSON, len(looks))
+		for i := range looks {
+			all[i] = looks[i].json
+		}
 		return ui.JSON(c.Out, all, format.pretty())
 	}
+	table, now := ui.NewTable(c.Out, listHeader(noLegend, full)), time.Now()
+	for i := range looks {
+		looks[i].view.rows(table, full, now)
+	}
 	return table.Flush()
+}
+
+// looked is what lookAll found out about one pod; err may be set beside the rest.
+type looked struct {
+	view podView
+	json podJSON
+	err  error
+}
+
+// lookAll looks at pods, on all processors: it is system calls, mostly.
+func lookAll(pods []*lifecycle.Pod, json bool) []looked {
+	all := make([]looked, len(pods))
+	var next atomic.Int64
+	var done sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), 8, 1+len(pods)/32) {
+		done.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(pods) {
+					return
+				}
+				l := &all[i]
+				l.view, l.err = look(pods[i])
+				if json && !errors.Is(l.err, lifecycle.ErrNotFound) {
+					var err error
+					l.json, err = l.view.json(pods[i])
+					l.err = errors.Join(l.err, err)
+				}
+			}
+		})
+	}
+	done.Wait()
+	return all
 }
 
 func listHeader(noLegend, full bool) []string {

@@ -29,7 +29,7 @@ chosen by rkt run-prepared.
 	fs.BoolVar(&w.quiet, "quiet", false, "print nothing but the UUID")
 	w.registerPod(fs)
 	w.registerApps(fs)
-	w.unavailable(fs)
+	unavailable(fs)
 	return cmd
 }
 

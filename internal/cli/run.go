@@ -45,7 +45,7 @@ accepts the risk.`,
 	registerRunOptions(fs, &w.Options, &w.net, &w.dns)
 	fs.StringVar(&w.uuidFileSave, "uuid-file-save", "", "write the pod's UUID to `FILE`, before the pod is made")
 	w.registerApps(fs)
-	w.unavailable(fs)
+	unavailable(fs)
 	return cmd
 }
 

@@ -17,7 +17,6 @@ func newRunPrepared(c *cli) *command {
 		net  netFlag
 		dns  dnsFlag
 		file uuidFile
-		w    wish // for the flags that are refused
 	)
 	cmd := &command{
 		usage: "[OPTION…] UUID",
@@ -39,7 +38,7 @@ runs once.`,
 	registerRunOptions(fs, &o, &net, &dns)
 	fs.BoolVar(&c.clock.on, "timing", false, "print where the time goes, on standard error")
 	file.register(fs)
-	w.unavailable(fs)
+	refuse(fs, "mds-register", "true", "this version of rkt has no metadata service")
 	return cmd
 }
 

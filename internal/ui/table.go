@@ -3,6 +3,7 @@
 package ui
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"io"
@@ -13,6 +14,7 @@ import (
 // Table prints rows in columns as rkt always has: cells a tab stop apart, so
 // that both people and `cut` can read them. Every cell passes through Escape.
 type Table struct {
+	out *bufio.Writer // tabwriter writes cell by cell
 	w   *tabwriter.Writer
 	err error
 }
@@ -20,7 +22,8 @@ type Table struct {
 // NewTable returns a table that prints to w when it is flushed. Without a
 // header (nil) the rows stand alone.
 func NewTable(w io.Writer, header []string) *Table {
-	t := &Table{w: tabwriter.NewWriter(w, 0, 8, 1, '\t', 0)}
+	out := bufio.NewWriterSize(w, 32<<10)
+	t := &Table{out: out, w: tabwriter.NewWriter(out, 0, 8, 1, '\t', 0)}
 	if header != nil {
 		t.Row(header...)
 	}
@@ -49,7 +52,10 @@ func (t *Table) Flush() error {
 	if t.err != nil {
 		return t.err
 	}
-	return t.w.Flush()
+	if err := t.w.Flush(); err != nil {
+		return err
+	}
+	return t.out.Flush()
 }
 
 // JSON prints v and a newline; pretty indents it by tabs, as rkt does. The text
