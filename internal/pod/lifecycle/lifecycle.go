@@ -25,6 +25,7 @@ import (
 	"github.com/rkt/rkt/internal/linux/atomicfile"
 	"github.com/rkt/rkt/internal/linux/flock"
 	"github.com/rkt/rkt/internal/pod"
+	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
 // Phase is a directory below pods/, and so where a pod is in its life.
@@ -141,7 +142,8 @@ type Pod struct {
 	dataDir string
 	id      pod.UUID
 	phase   Phase
-	lock    *os.File // held exclusively, or nil
+	lock    *os.File      // held exclusively, or nil
+	written *contract.Pod // what this process itself just wrote; spares the start path a decode
 }
 
 func phaseDir(dataDir string, p Phase) string { return filepath.Join(dataDir, podsDir, string(p)) }

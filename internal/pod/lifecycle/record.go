@@ -107,8 +107,15 @@ func (p *Pod) ManifestBytes() ([]byte, error) {
 	return b, nil
 }
 
-// Contract is the document for stage1.
+// Wrote tells that the caller, who holds the lock, has written c as the
+// document for stage1.
+func (p *Pod) Wrote(c *contract.Pod) { p.written = c }
+
+// Contract is the document for stage1. The caller does not change it.
 func (p *Pod) Contract() (*contract.Pod, error) {
+	if p.written != nil {
+		return p.written, nil
+	}
 	b, err := p.read(contract.File)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read contract of pod %s: %w", p.id, err)

@@ -283,6 +283,7 @@ func (pl *plan) write(r *Request) (*lifecycle.Pod, error) {
 		p.Close()
 		return nil, w.err
 	}
+	p.Wrote(pl.document)
 	return p, nil
 }
 
