@@ -8,7 +8,11 @@ function __rkt_complete
         printf '%s\n' $answer[1..-2]
     end
     if test "$answer[-1]" = ':files'
-        __fish_complete_path "$current"
+        # A file after --flag= is completed by itself.
+        set -l flag (string match -r -- '^--[^=]*=' "$current")
+        for path in (__fish_complete_path (string replace -- "$flag" '' "$current"))
+            printf '%s\n' "$flag$path"
+        end
     end
 end
 complete -c rkt -f -a '(__rkt_complete)'
