@@ -52,6 +52,21 @@ find /dev -type b | wc -l; ls /dev/kmsg /dev/mem /dev/vda 2>/dev/null | wc -l`)
 	if r.Stdout != want {
 		t.Errorf("got %q\nwant %q\n%s", r.Stdout, want, r.Stderr)
 	}
+	// The nodes are the host's: their mode and owner are not the app's to change.
+	before, err := os.Stat("/dev/full")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tiny(t, h, nil, nil, "chmod 600 /dev/full; chown 12 /dev/full; touch -t 200001010000 /dev/full")
+	after, err := os.Stat("/dev/full")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, a := before.Sys().(*syscall.Stat_t), after.Sys().(*syscall.Stat_t); b.Mode != a.Mode || b.Uid != a.Uid || !before.ModTime().Equal(after.ModTime()) {
+		t.Errorf("the app changed the host's /dev/full: %v, uid %d, %v", after.Mode(), a.Uid, after.ModTime())
+		_ = os.Chmod("/dev/full", before.Mode().Perm())
+		_ = os.Chown("/dev/full", int(b.Uid), int(b.Gid))
+	}
 	// Devices the app makes by itself do not open.
 	r = tiny(t, h, nil, nil, "mknod /x b 254 0 2>/dev/null; mknod /k c 1 11 2>/dev/null; head -c 1 /x >/dev/null 2>&1 && echo opened a disk; head -c 1 /k >/dev/null 2>&1 && echo opened kmsg; echo end")
 	if r.Stdout != "end\n" {

@@ -317,7 +317,7 @@ func (s *shelf) hideOne(at int) error {
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		m, err = s.emptyDir()
 	} else {
-		m, err = mount.Clone(unix.AT_FDCWD, "/dev/null", false)
+		m, err = cloneDevice("/dev/null")
 	}
 	if err != nil {
 		return err
@@ -388,7 +388,7 @@ func bindDevice(dev int, name, source string) error {
 	if err := unix.Mknodat(dev, name, unix.S_IFREG|0o666, 0); err != nil {
 		return os.NewSyscallError("mknodat", err)
 	}
-	m, err := mount.Clone(unix.AT_FDCWD, source, false)
+	m, err := cloneDevice(source)
 	if err != nil {
 		return err
 	}
@@ -399,6 +399,21 @@ func bindDevice(dev int, name, source string) error {
 	}
 	defer unix.Close(at)
 	return mount.Attach(m, at)
+}
+
+// cloneDevice is a detached mount of the host's device node. Read-only: the
+// device can be written to all the same, but the node, which is the host's,
+// keeps its mode and owner.
+func cloneDevice(source string) (int, error) {
+	m, err := mount.Clone(unix.AT_FDCWD, source, false)
+	if err != nil {
+		return -1, err
+	}
+	if err := mount.SetAttr(m, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, 0, false); err != nil {
+		unix.Close(m)
+		return -1, err
+	}
+	return m, nil
 }
 
 // sharedMemory gives all apps of the pod the same /dev/shm: they share the IPC
