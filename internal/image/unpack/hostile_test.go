@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -197,6 +198,31 @@ func TestHostile(t *testing.T) {
 const defaultACL = "\x02\x00\x00\x00" +
 	"\x01\x00\x07\x00\xff\xff\xff\xff" + "\x02\x00\x07\x00\x07\x00\x00\x00" + "\x04\x00\x07\x00\xff\xff\xff\xff" +
 	"\x10\x00\x07\x00\xff\xff\xff\xff" + "\x20\x00\x07\x00\xff\xff\xff\xff"
+
+// The caller need not hold on to the directory: its descriptor stays open as
+// long as it is used.
+func TestDirectoryStaysOpen(t *testing.T) {
+	needRoot(t)
+	raw := makeTar(t, []entry{{name: "d/f", body: "x"}})
+	path := t.TempDir()
+	d, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Layer(context.Background(), collecting{bytes.NewReader(raw)}, d, Options{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// collecting runs the collector, with its finalizers, at every read.
+type collecting struct{ r *bytes.Reader }
+
+func (c collecting) Read(p []byte) (int, error) {
+	for range 3 {
+		runtime.GC()
+	}
+	return c.r.Read(p[:min(len(p), 512)])
+}
 
 func TestNotes(t *testing.T) {
 	needRoot(t)

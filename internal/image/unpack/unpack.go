@@ -22,6 +22,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -116,6 +117,7 @@ func ACI(ctx context.Context, r io.Reader, dir *os.File, opt Options) (Result, e
 }
 
 func run(ctx context.Context, r io.Reader, dir *os.File, opt Options, algo string, h hash.Hash, aci bool) (Result, error) {
+	defer runtime.KeepAlive(dir) // only its descriptor is used below
 	opt.Limits = opt.Limits.withDefaults()
 	if names, err := dir.Readdirnames(1); len(names) > 0 || err != io.EOF {
 		if err == nil {

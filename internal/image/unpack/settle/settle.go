@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -81,6 +82,7 @@ func (p Plan) Digest() image.Digest {
 // Stack compares layers, lowest first. rootless tells where overlayfs keeps its
 // marks: user.overlay.* instead of trusted.overlay.*.
 func Stack(layers []Layer, rootless bool) (Plan, error) {
+	defer runtime.KeepAlive(layers) // only their descriptors are used below
 	s := stack{opaque: "trusted.overlay.opaque", fix: map[string]Dir{}}
 	if rootless {
 		s.opaque = "user.overlay.opaque"
@@ -281,6 +283,7 @@ func (s *stack) lookup(l *Layer, path string) (p *part, stop bool, err error) {
 
 // Write makes the tree of p in the empty directory root. It syncs nothing.
 func (p Plan) Write(root *os.File) error {
+	defer runtime.KeepAlive(root)
 	for _, d := range p.Dirs {
 		if d.Path != "." {
 			if err := mkdir(int(root.Fd()), d.Path); err != nil {
