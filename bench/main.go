@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,7 +22,8 @@ import (
 	"github.com/rkt/rkt/test/rkt"
 )
 
-// inside marks the second start, in a mount namespace of its own.
+// inside marks the second start, in namespaces of its own, and names the work
+// directory.
 const inside = "RKT_BENCH_INSIDE"
 
 type options struct {
@@ -59,10 +61,10 @@ func main() {
 	}
 }
 
-// start runs everything in a mount namespace of its own, for two mounts that
-// the host must not see: crun refuses a hybrid cgroup hierarchy while v2 has a
-// controller, so hugetlb is mounted as v1; and what the peers mount goes away
-// with the namespace, whatever happens.
+// start runs everything in a pid and a mount namespace of its own, so that the
+// host sees no mount of ours or the peers', and no process outlives the bench,
+// whatever happens. What can only be given back from outside — the work
+// directory and the peers' cgroups — is given back here.
 func start(o options) error {
 	if os.Geteuid() != 0 {
 		return errors.New("cannot measure: needs root")
@@ -72,35 +74,50 @@ func start(o options) error {
 			return fmt.Errorf("cannot measure %q: no such row (see -list)", name)
 		}
 	}
-	if os.Getenv(inside) == "" {
-		cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-		cmd.Env = append(os.Environ(), inside+"=1")
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-		return cmd.Run()
+	if o.work = os.Getenv(inside); o.work != "" {
+		return isolated(o)
 	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("cannot make mounts private: %w", err)
-	}
-	var err error
-	if o.work, err = os.MkdirTemp("", "rkt-bench-"); err != nil {
+	work, err := os.MkdirTemp("", "rkt-bench-")
+	if err != nil {
 		return err
 	}
 	before := cgroups()
-	defer func() {
-		_ = filepath.WalkDir(o.work, func(path string, d os.DirEntry, err error) error {
-			if err == nil && d.IsDir() {
-				_ = unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-			}
-			return nil
-		})
-		_ = os.RemoveAll(o.work)
-		removeNewCgroups(before)
-	}()
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), inside+"="+work)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	if err = cmd.Start(); err == nil {
+		go func() {
+			<-stop
+			_ = cmd.Process.Kill() // it is a pid 1: everything goes with it
+		}()
+		err = cmd.Wait()
+	}
+	removeNewCgroups(before)
+	return errors.Join(err, os.RemoveAll(work))
+}
+
+// isolated prepares the namespaces and measures.
+func isolated(o options) (err error) {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("cannot make mounts private: %w", err)
+	}
+	for _, m := range []struct{ source, target, fstype, data string }{
+		{"proc", "/proc", "proc", ""},
+		{"tmpfs", "/run", "tmpfs", "mode=755"}, // crun, runc and nspawn keep state there
+	} {
+		if err := unix.Mount(m.source, m.target, m.fstype, unix.MS_NOSUID|unix.MS_NODEV, m.data); err != nil {
+			return fmt.Errorf("cannot mount %s: %w", m.target, err)
+		}
+	}
 	if _, err := os.Stat("/sys/fs/cgroup/unified"); err == nil {
+		// crun refuses a hybrid hierarchy while v2 has a controller.
 		dir := filepath.Join(o.work, "hugetlb")
 		if err := os.Mkdir(dir, 0o700); err == nil {
 			_ = unix.Mount("none", dir, "cgroup", 0, "hugetlb") // only crun's rows want it, and they say so
+			defer func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }()
 		}
 	}
 	if o.rkt == "" {
@@ -120,6 +137,7 @@ func measure(o options) error {
 	if err != nil {
 		return err
 	}
+	defer b.collect()
 	var report report
 	for _, r := range rows {
 		if len(o.only) > 0 && !slices.Contains(o.only, r.name) {
@@ -155,13 +173,13 @@ func cgroups() map[string]bool {
 	return all
 }
 
-// removeNewCgroups takes away what podman and crun left: empty cgroups that
-// were not there before and are named as theirs.
+// removeNewCgroups takes away what was left: empty cgroups that were not there
+// before and are named as podman, crun and rkt name theirs. One of somebody
+// else's that is in use is not empty.
 func removeNewCgroups(before map[string]bool) {
 	var found []string
 	for path := range cgroups() {
-		base := filepath.Base(path)
-		if !before[path] && (strings.HasPrefix(base, "libpod") || strings.HasPrefix(base, "rkt-bench")) {
+		if !before[path] && (strings.Contains(path, "/libpod") || strings.Contains(path, "/rkt-")) {
 			found = append(found, path)
 		}
 	}

@@ -58,6 +58,13 @@ func (b *bench) rktOn(dir string) []string {
 	return []string{b.o.rkt, "--dir=" + filepath.Join(b.o.work, dir), "--insecure-options=image"}
 }
 
+// collect lets rkt give back what killed pods left.
+func (b *bench) collect() {
+	if _, err := b.output(b.rkt, "gc", "--grace-period=0s"); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+	}
+}
+
 // fetch stores an image and returns its ID.
 func (b *bench) fetch(rkt []string, ref string) (string, error) {
 	out, err := b.output(rkt, "fetch", "--full", ref)

@@ -38,9 +38,9 @@ func descendants(pid int) []int {
 	return all
 }
 
-// conmonOf finds the conmons of a podman: they have left its process tree, but
-// carry its pid in their environment's place of birth, the pid file that
-// podman named for them, so they are told by the bench's own storage path.
+// conmonOf finds the conmons of all containers in the storage that the podman
+// pid works on: they have left its process tree, but have the storage's path
+// among their arguments.
 func conmonOf(pid int) []int {
 	cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	args := strings.Split(string(cmdline), "\x00")
