@@ -93,6 +93,9 @@ func attachVolume(root int, v *contract.Mount, src source) error {
 		return err
 	}
 	defer unix.Close(at)
+	if err := ownPlace(root, at, v.Keep); err != nil {
+		return err
+	}
 	m := src.mount
 	if v.Keep {
 		// What the image has there, as a mount of its own that stays writable
@@ -103,4 +106,24 @@ func attachVolume(root int, v *contract.Mount, src source) error {
 		defer unix.Close(m)
 	}
 	return mount.Attach(m, at)
+}
+
+// ownPlace refuses what a link in the image makes of a target: the root
+// itself, and for a Keep mount anything but the image's content. A copy of
+// /proc's mount, say, would lie over /proc without what hides parts of it.
+func ownPlace(root, at int, keep bool) error {
+	var r, a unix.Stat_t
+	if err := unix.Fstat(root, &r); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	if err := unix.Fstat(at, &a); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	if r.Dev == a.Dev && r.Ino == a.Ino {
+		return errors.New("a link in the image makes it the app's root")
+	}
+	if keep && r.Dev != a.Dev {
+		return errors.New("another mount lies over the image's content there")
+	}
+	return nil
 }
