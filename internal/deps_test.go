@@ -26,6 +26,7 @@ var imports = []struct{ pkg, may, why string }{
 	{"failpoint", "", "crash tests reach into every package, so it reaches into none"},
 	{"hint", "", "an error anywhere may carry a remedy"},
 	{"linux/...", "linux/...", "mechanism: a kernel word knows no image and no pod"},
+	{"plainjson", "", "spelling: knows no document, and costs nothing at start"},
 	{"config", "", "three directories of files; what they mean is the reader's"},
 
 	{"image", "", "the noun of the first room does no I/O"},
@@ -60,7 +61,7 @@ var imports = []struct{ pkg, may, why string }{
 }
 
 // floorless may be imported by every package, and import none.
-var floorless = []string{"failpoint", "hint"}
+var floorless = []string{"failpoint", "hint", "plainjson"}
 
 // programs says what each program may link: which modules beside std, and
 // which packages never, whoever would bring them in.
@@ -72,7 +73,7 @@ var programs = []struct {
 }{
 	{
 		name:    "cmd/rkt",
-		modules: "golang.org/x/sys github.com/spf13/cobra github.com/spf13/pflag",
+		modules: "golang.org/x/sys github.com/spf13/pflag",
 		never: "net/http crypto/tls crypto/x509 encoding/xml testing " +
 			module + "internal/image/source/... " + module + "internal/image/unpack/... " +
 			module + "internal/pod/kube " + module + "internal/stage1/native/... " + module + "internal/stage1/appinit/...",
