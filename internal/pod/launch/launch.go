@@ -47,6 +47,7 @@ func Exec(p *lifecycle.Pod, f Flavor, doc *contract.Pod, opt Options) error {
 		return os.NewSyscallError("socketpair", err)
 	}
 	lock := int(p.LockFile().Fd())
+	defer runtime.KeepAlive(p) // its finalizer would close the lock
 	env := environment(opt)
 	failpoint.Hit("launch/before-init")
 	init, err := startInit(f, doc, lock, ends[1], env)
