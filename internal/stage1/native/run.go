@@ -36,6 +36,7 @@ func Run() (int, error) {
 		return 0, err
 	}
 	r.stage0, r.timing = os.LookupEnv(contract.EnvTiming)
+	signal.Ignore(unix.SIGPIPE) // a word on a stderr that nobody reads must not end the pod
 	signals := make(chan os.Signal, 16)
 	for _, sig := range []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH} {
 		if !signal.Ignored(sig) { // nohup and the like keep their meaning
