@@ -98,6 +98,9 @@ func removeEmpty(dir string) error {
 		return nil
 	}
 	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // rmdir(2) on a read-only mount says EROFS before ENOENT
+	}
 	if err != nil {
 		return err
 	}
