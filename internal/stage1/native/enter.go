@@ -149,7 +149,11 @@ func attend(p *appinit.Process, root int) (int, error) {
 		return 0, err
 	}
 	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGWINCH)
+	for _, sig := range []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH} {
+		if !signal.Ignored(sig) { // nohup and the like keep their meaning
+			signal.Notify(signals, sig)
+		}
+	}
 	pid, err := p.Start()
 	if err != nil {
 		return 0, p.Failed(root, err)
