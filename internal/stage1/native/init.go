@@ -174,8 +174,8 @@ func (s *supervisor) makeCgroups() error {
 	return nil
 }
 
-// listen takes messages from `run` until it is gone; then the kernel ends this
-// process too (PR_SET_PDEATHSIG).
+// listen takes messages from `run` until it is gone; then the pod ends. The
+// kernel sees to it (PR_SET_PDEATHSIG), unless stage0 died before that was set.
 func (s *supervisor) listen() {
 	for {
 		m, fd, ok := s.ctl.receive()
@@ -183,7 +183,7 @@ func (s *supervisor) listen() {
 			unix.Close(fd)
 		}
 		if !ok {
-			return
+			os.Exit(128 + int(unix.SIGKILL))
 		}
 		if m.kind == kindSignal {
 			s.signal(unix.Signal(m.number))
