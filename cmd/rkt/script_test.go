@@ -88,8 +88,10 @@ func TestScript(t *testing.T) {
 			// Neither the machine's configuration nor its pods are of concern.
 			data := filepath.Join(e.WorkDir, "data")
 			e.Setenv("RKT", fmt.Sprintf("--dir=%s --system-config=%s --local-config=%s", data, filepath.Join(e.WorkDir, "sys"), filepath.Join(e.WorkDir, "local")))
+			e.Setenv("LAYOUT", busybox)
 			e.Setenv("IMG", "oci:"+busybox+":v1")
 			e.Setenv("ESC", "\x1b[31m")
+			e.Setenv("RLO", "\u202e") // turns the order of what follows around
 			e.Setenv("PLATFORM", runtime.GOOS+"/"+runtime.GOARCH)
 			return nil
 		},
