@@ -25,6 +25,7 @@ const module = "github.com/rkt/rkt/"
 var imports = []struct{ pkg, may, why string }{
 	{"failpoint", "", "crash tests reach into every package, so it reaches into none"},
 	{"hint", "", "an error anywhere may carry a remedy"},
+	{"plainjson/...", "plainjson/...", "documents of every room are read and written with it; what they mean is theirs"},
 	{"linux/...", "linux/...", "mechanism: a kernel word knows no image and no pod"},
 	{"plainjson", "", "spelling: knows no document, and costs nothing at start"},
 	{"config", "", "three directories of files; what they mean is the reader's"},
@@ -35,12 +36,13 @@ var imports = []struct{ pkg, may, why string }{
 	{"image/ociconfig", "image image/ref", "pure: OCI's types and their conversion"},
 	{"image/fetch/wire", "image", "two programs share it, one of them parses what strangers wrote: types only"},
 	{"image/store", "image image/ref linux/... ", "files and locks; knows no network and no pod"},
-	{"image/fetch", "image image/ref image/aci image/ociconfig image/store image/tree image/fetch/wire config linux/...",
+	{"image/fetch", "image image/ref image/aci image/ociconfig image/settle image/store image/tree image/fetch/wire config linux/...",
 		"rkt's side of a fetch: proves digests, so it may not lean on the parsers of the other side"},
-	{"image/source/...", "image image/ref image/aci image/ociconfig image/unpack image/fetch/wire image/source/... linux/...",
+	{"image/source/...", "image image/ref image/aci image/ociconfig image/settle image/unpack image/fetch/wire image/source/... linux/...",
 		"the helper's side: sees the network, never the store"},
-	{"image/unpack/...", "image image/fetch/wire image/unpack/... linux/...", "extracts under an untrusted root; must not know where"},
-	{"image/tree", "image image/store linux/...", "which trees make a root; removal"},
+	{"image/settle", "image linux/...", "compares trees; knows neither where they lie nor where they came from"},
+	{"image/unpack/...", "image image/fetch/wire image/settle image/unpack/... linux/...", "extracts under an untrusted root; must not know where"},
+	{"image/tree", "image image/settle image/store linux/...", "which trees make a root; removal"},
 
 	{"pod", "image image/ref image/aci", "the noun of the second room does no I/O"},
 	{"pod/kube", "image image/ref image/aci pod", "YAML in, PodManifest out; linked by the helper only"},
@@ -82,7 +84,7 @@ var programs = []struct {
 	{
 		name:    "cmd/stage1-native",
 		modules: "golang.org/x/sys",
-		never: "net net/http crypto/tls encoding/xml regexp text/template html/template testing " +
+		never: "net net/http crypto/tls encoding/json encoding/xml regexp text/template html/template testing " +
 			module + "internal/image/... " + module + "internal/pod/... " + module + "internal/cli " + module + "internal/ui",
 		why: "paid at every start, as the pod's first process",
 	},

@@ -24,7 +24,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/rkt/rkt/internal/image/unpack/settle"
+	"github.com/rkt/rkt/internal/image/settle"
 )
 
 // A tree in tests is path -> one line that says everything about it.

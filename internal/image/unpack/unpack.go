@@ -28,7 +28,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/image"
-	"github.com/rkt/rkt/internal/image/unpack/settle"
+	"github.com/rkt/rkt/internal/image/settle"
 )
 
 // Limits bound what one layer may cost. A zero field is its default; a negative
