@@ -25,9 +25,9 @@ const module = "github.com/rkt/rkt/"
 var imports = []struct{ pkg, may, why string }{
 	{"failpoint", "", "crash tests reach into every package, so it reaches into none"},
 	{"hint", "", "an error anywhere may carry a remedy"},
-	{"plainjson/...", "plainjson/...", "documents of every room are read and written with it; what they mean is theirs"},
 	{"linux/...", "linux/...", "mechanism: a kernel word knows no image and no pod"},
 	{"plainjson", "", "spelling: knows no document, and costs nothing at start"},
+	{"plainjson/plainjsontest", "", "for tests alone: holds hand-written codecs against encoding/json"},
 	{"config", "", "three directories of files; what they mean is the reader's"},
 
 	{"image", "", "the noun of the first room does no I/O"},

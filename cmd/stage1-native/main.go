@@ -5,7 +5,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -43,11 +42,8 @@ func entry(args []string) (int, error) {
 	case "gc":
 		return 0, native.GC()
 	case "manifest":
-		b, err := json.MarshalIndent(native.Manifest(), "", "\t")
-		if err != nil {
-			return 0, err
-		}
-		_, err = fmt.Printf("%s\n", b)
+		m := native.Manifest()
+		_, err := fmt.Printf("%s\n", m.Encode())
 		return 0, err
 	}
 	return 0, fmt.Errorf("cannot start: no entry point %q", args[0])

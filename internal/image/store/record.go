@@ -5,7 +5,6 @@ package store
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -134,7 +133,7 @@ func (s *Store) readRecord(id image.ID) (image.Record, error) {
 	if err != nil {
 		return r, err
 	}
-	err = json.Unmarshal(b, &r)
+	r, err = image.DecodeRecord(b)
 	if err == nil && r.ID != id {
 		err = fmt.Errorf("it is of image %q", r.ID)
 	}
@@ -148,7 +147,7 @@ func (s *Store) readRecord(id image.ID) (image.Record, error) {
 // writeRecord replaces a record. A record that changes only because a name
 // moved to another image keeps its time of last use.
 func (s *Store) writeRecord(r *image.Record, keepTime bool) error {
-	b, err := json.Marshal(r)
+	b, err := r.Encode()
 	if err != nil {
 		return fmt.Errorf("cannot encode record of image %s: %w", r.ID, err)
 	}

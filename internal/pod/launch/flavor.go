@@ -3,7 +3,6 @@
 package launch
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -67,7 +66,7 @@ func Load(path string) (Flavor, error) {
 		return Flavor{}, fmt.Errorf("cannot read stage1 manifest: %w", err)
 	}
 	f := Flavor{Path: path}
-	if err := json.Unmarshal(b, &f.Manifest); err != nil {
+	if f.Manifest, err = contract.DecodeManifest(b); err != nil {
 		return Flavor{}, fmt.Errorf("cannot read stage1 manifest %s: %w", path, err)
 	}
 	if f.Manifest.ContractVersion != contract.Version {

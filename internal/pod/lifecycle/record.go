@@ -3,7 +3,6 @@
 package lifecycle
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -120,8 +119,8 @@ func (p *Pod) Contract() (*contract.Pod, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read contract of pod %s: %w", p.id, err)
 	}
-	c := new(contract.Pod)
-	if err := json.Unmarshal(b, c); err != nil {
+	c, err := contract.Decode(b)
+	if err != nil {
 		return nil, fmt.Errorf("cannot parse contract of pod %s: %w", p.id, err)
 	}
 	if c.Version != contract.Version {

@@ -3,7 +3,6 @@
 package prepare
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -59,11 +58,7 @@ func complete(p *lifecycle.Pod, f Flavor, o Options) error {
 	if err := placeCgroup(c); err != nil {
 		return err
 	}
-	b, err := encode(c)
-	if err != nil {
-		return err
-	}
-	return atomicfile.WriteFast(filepath.Join(p.Dir(), contract.File), b, 0o640)
+	return atomicfile.WriteFast(filepath.Join(p.Dir(), contract.File), encode(c), 0o640)
 }
 
 func build(st *store.Store, r Request) (*lifecycle.Pod, error) {
@@ -245,13 +240,7 @@ func environment(app string, set pod.Pairs) []string {
 	return append(env, "AC_APP_NAME="+app)
 }
 
-func encode(c *contract.Pod) ([]byte, error) {
-	b, err := json.Marshal(c)
-	if err != nil {
-		return nil, fmt.Errorf("cannot encode contract: %w", err)
-	}
-	return append(b, '\n'), nil
-}
+func encode(c *contract.Pod) []byte { return append(c.Encode(), '\n') }
 
 // write puts the plan on disk.
 func (pl *plan) write(r *Request) (*lifecycle.Pod, error) {
@@ -259,10 +248,7 @@ func (pl *plan) write(r *Request) (*lifecycle.Pod, error) {
 	if err != nil {
 		return nil, err
 	}
-	document, err := encode(pl.document)
-	if err != nil {
-		return nil, err
-	}
+	document := encode(pl.document)
 	p, err := lifecycle.Create(r.DataDir, r.UUID)
 	if err != nil {
 		return nil, err

@@ -3,7 +3,6 @@
 package native
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"strconv"
@@ -126,8 +125,8 @@ func document(dir string) (*contract.Pod, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the pod's document: %w", err)
 	}
-	doc := new(contract.Pod)
-	if err := json.Unmarshal(b, doc); err != nil {
+	doc, err := contract.Decode(b)
+	if err != nil {
 		return nil, fmt.Errorf("cannot read the pod's document: %w", err)
 	}
 	if doc.Version != contract.Version {
