@@ -12,6 +12,7 @@ import (
 	"io"
 
 	"github.com/rkt/rkt/internal/image"
+	"github.com/rkt/rkt/internal/plainjson"
 )
 
 // The kind and the version of the specification that rkt writes.
@@ -200,14 +201,15 @@ func ParseManifest(r io.Reader) (*Manifest, error) {
 // DecodeManifest reads a manifest that rkt itself stored. It is lenient, so
 // that an older rkt can list a newer one's pods.
 func DecodeManifest(b []byte) (*Manifest, error) {
-	m := new(Manifest)
-	if err := json.Unmarshal(b, m); err != nil {
+	r := plainjson.NewReader(b)
+	m := readManifest(r)
+	if err := r.End(); err != nil {
 		return nil, fmt.Errorf("cannot parse pod manifest: %w", err)
 	}
 	if m.ACKind != Kind {
 		return nil, fmt.Errorf("cannot parse pod manifest: acKind is %q, not %q", m.ACKind, Kind)
 	}
-	return m, nil
+	return &m, nil
 }
 
 // Encode is the manifest as it is stored: one line of JSON. Lists that are
@@ -233,7 +235,9 @@ func (m *Manifest) Encode() ([]byte, error) {
 	if c.Ports == nil {
 		c.Ports = []ExposedPort{}
 	}
-	b, err := json.Marshal(&c)
+	w := plainjson.NewWriter(4 << 10)
+	c.write(w)
+	b, err := w.Bytes()
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode pod manifest: %w", err)
 	}
