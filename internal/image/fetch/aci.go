@@ -44,6 +44,7 @@ func (f *fetching) aci(ctx context.Context) (image.Record, error) {
 	if err != nil {
 		return image.Record{}, err
 	}
+	reserve(&rec)
 	if !f.opt.AnyPlatform {
 		if err := aci.CheckPlatform(rec.Labels); err != nil {
 			return image.Record{}, err

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -62,7 +63,8 @@ func helper(args []string) error {
 	return source.Unpack(context.Background(), args[1], os.Stdin, fd(wire.DirFD), fd(wire.ResultFD))
 }
 
-// file is one file of a layer.
+// file is one file of a layer; a name that ends in a slash is a directory, and
+// content its mode.
 type file struct{ name, content string }
 
 // layer makes a layer of files and some bytes of noise, so that it takes a few
@@ -74,7 +76,15 @@ func layer(t testing.TB, seed int64, files ...file) v1.Layer {
 	noise := make([]byte, 1<<20+int(seed))
 	rand.New(rand.NewSource(seed)).Read(noise)
 	for _, f := range append(files, file{fmt.Sprintf("noise-%d", seed), string(noise)}) {
-		if err := w.WriteHeader(&tar.Header{Name: f.name, Mode: 0o644, Size: int64(len(f.content)), Typeflag: tar.TypeReg}); err != nil {
+		h := &tar.Header{Name: f.name, Mode: 0o644, Size: int64(len(f.content)), Typeflag: tar.TypeReg}
+		if strings.HasSuffix(f.name, "/") {
+			mode, err := strconv.ParseInt(f.content, 8, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h, f.content = &tar.Header{Name: f.name, Mode: mode, Typeflag: tar.TypeDir}, ""
+		}
+		if err := w.WriteHeader(h); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := io.WriteString(w, f.content); err != nil {

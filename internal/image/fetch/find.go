@@ -146,7 +146,7 @@ func findFile(st *store.Store, r ref.Ref) (image.Record, error) {
 
 // stateKey is the annotation under which a record keeps the state of the file
 // it was imported from.
-func stateKey(r ref.Ref) string { return "rkt/imported-from " + r.Canonical() }
+func stateKey(r ref.Ref) string { return ours + "imported-from " + r.Canonical() }
 
 // fileState changes whenever a file does: each write changes its ctime.
 func fileState(path string) (string, error) {

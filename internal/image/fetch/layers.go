@@ -14,6 +14,7 @@ import (
 
 	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/image/fetch/wire"
+	"github.com/rkt/rkt/internal/image/settle"
 	"github.com/rkt/rkt/internal/image/store"
 )
 
@@ -24,6 +25,7 @@ type job struct {
 	layer  image.Layer
 	stored bool // the blob is there
 	format string
+	hidden bool // the image needs no tree of it
 
 	blob   *store.BlobWriter
 	tree   *store.LayerDir
@@ -42,11 +44,7 @@ func (j *job) abort() {
 
 // plan lists the jobs for layers, one per blob, biggest first so that the last
 // one running is a small one, and those that need nothing.
-func (f *fetching) plan(layers []image.Layer) (jobs []*job, present []image.Layer, err error) {
-	proven, err := f.proven()
-	if err != nil {
-		return nil, nil, err
-	}
+func (f *fetching) plan(layers []image.Layer, known map[pair]settle.Facts) (jobs []*job, present []image.Layer, err error) {
 	seen := map[image.Digest]image.Digest{}
 	for _, l := range layers {
 		if id, ok := seen[l.Blob]; ok {
@@ -60,7 +58,7 @@ func (f *fetching) plan(layers []image.Layer) (jobs []*job, present []image.Laye
 		if stored && size != l.Size {
 			return nil, nil, fmt.Errorf("layer %s is %d bytes long, the manifest says %d", l.Blob, size, l.Size)
 		}
-		if stored && proven[[2]image.Digest{l.Blob, l.DiffID}] && f.st.HasLayer(l.DiffID) {
+		if _, ok := known[pair{l.Blob, l.DiffID}]; ok && stored && f.st.HasLayer(l.DiffID) {
 			present = append(present, l)
 			continue
 		}
@@ -73,18 +71,23 @@ func (f *fetching) plan(layers []image.Layer) (jobs []*job, present []image.Laye
 	return jobs, present, nil
 }
 
-// proven lists which blobs are known to unpack to which trees: those of stored
-// images. A manifest's word is not enough, or an image could put another
-// image's tree under itself by naming its diff ID.
-func (f *fetching) proven() (map[[2]image.Digest]bool, error) {
+// pair is a blob and the tree it unpacks to.
+type pair struct{ blob, diffID image.Digest }
+
+// known lists which blobs unpack to which trees, and what is known of those:
+// by the records of stored images. A manifest's word is not enough, or an image
+// could put another image's tree under itself by naming its diff ID.
+func (f *fetching) known() (map[pair]settle.Facts, error) {
 	all, err := f.st.List()
 	if err != nil {
 		return nil, err
 	}
-	pairs := map[[2]image.Digest]bool{}
+	pairs := map[pair]settle.Facts{}
 	for _, r := range all {
 		for _, l := range r.Layers {
-			pairs[[2]image.Digest{l.Blob, l.DiffID}] = true
+			if facts, ok := recordedFacts(r, l.DiffID); ok {
+				pairs[pair{l.Blob, l.DiffID}] = facts
+			}
 		}
 	}
 	return pairs, nil
@@ -172,6 +175,9 @@ func (f *fetching) do(ctx context.Context, h *helper, j *job, slots chan struct{
 		return fmt.Errorf("it unpacks to %s, the image's configuration says %s", short(j.result.DiffID), short(string(j.layer.DiffID)))
 	}
 	j.layer.TreeSize = j.result.TreeSize
+	for _, note := range j.result.Notes {
+		f.opt.say("layer %s: %s", j.layer.Blob.ID().Short(), note)
+	}
 	if h != nil {
 		return h.order(wire.Order{Done: &wire.Done{ID: j.id}})
 	}
@@ -241,6 +247,9 @@ func commit(jobs []*job) error {
 		}
 	}
 	for _, j := range jobs {
+		if j.hidden {
+			continue
+		}
 		if err := j.tree.Commit(j.layer.DiffID); err != nil {
 			return err
 		}

@@ -84,7 +84,12 @@ func (f *fetching) conduct(ctx context.Context, h *helper, state string) (image.
 	if err != nil {
 		return image.Record{}, err
 	}
-	jobs, present, err := f.plan(rec.Layers)
+	reserve(&rec)
+	known, err := f.known()
+	if err != nil {
+		return image.Record{}, err
+	}
+	jobs, present, err := f.plan(rec.Layers, known)
 	if err != nil {
 		return image.Record{}, err
 	}
@@ -94,6 +99,10 @@ func (f *fetching) conduct(ctx context.Context, h *helper, state string) (image.
 		}
 	}
 	if err := f.run(ctx, h, jobs); err != nil {
+		return image.Record{}, err
+	}
+	describe(&rec, jobs)
+	if jobs, err = f.settle(&rec, jobs, known); err != nil {
 		return image.Record{}, err
 	}
 	if err := commit(jobs); err != nil {
@@ -107,11 +116,25 @@ func (f *fetching) conduct(ctx context.Context, h *helper, state string) (image.
 			return image.Record{}, err
 		}
 	}
-	describe(&rec, jobs)
 	if rec.App != nil && rec.App.Name == "" {
 		rec.App.Name = appName(f.ref)
 	}
 	return f.commit(rec, state)
+}
+
+// ours begins the names of annotations in which rkt keeps its own knowledge.
+const ours = "rkt/"
+
+// reserve makes room for annotations of our own: an image brings none.
+func reserve(rec *image.Record) {
+	if rec.Annotations == nil {
+		rec.Annotations = map[string]string{}
+	}
+	for k := range rec.Annotations {
+		if strings.HasPrefix(k, ours) {
+			delete(rec.Annotations, k)
+		}
+	}
 }
 
 // describe adds what unpacking told about the layers.
@@ -130,12 +153,9 @@ func (f *fetching) commit(rec image.Record, state string) (image.Record, error) 
 	rec.Names = []string{f.ref.Canonical()}
 	rec.Trust = ground(f.ref)
 	rec.Imported = time.Now()
-	if rec.Annotations == nil {
-		rec.Annotations = map[string]string{}
-	}
 	if old, err := f.st.ByID(string(rec.ID)); err == nil {
 		for k, v := range old.Annotations {
-			if _, ok := rec.Annotations[k]; !ok && strings.HasPrefix(k, "rkt/") {
+			if _, ok := rec.Annotations[k]; !ok && strings.HasPrefix(k, ours) {
 				rec.Annotations[k] = v
 			}
 		}

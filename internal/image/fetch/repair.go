@@ -9,6 +9,7 @@ import (
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/image/fetch/wire"
+	"github.com/rkt/rkt/internal/image/settle"
 	"github.com/rkt/rkt/internal/image/store"
 )
 
@@ -22,6 +23,7 @@ func repair(ctx context.Context, st *store.Store, opt Options, rec image.Record)
 	defer l.Close()
 	f := &fetching{st: st, opt: opt}
 	var jobs []*job
+	var settled *job
 	for _, l := range rec.Layers {
 		if st.HasLayer(l.DiffID) {
 			continue
@@ -30,13 +32,28 @@ func repair(ctx context.Context, st *store.Store, opt Options, rec image.Record)
 			return hint.Wrap(fmt.Errorf("blob %s is gone too", l.Blob.ID().Short()), "remove the image and fetch it again")
 		}
 		j := &job{layer: l, stored: true, format: wire.FormatLayer}
+		if l.MediaType == settle.MediaType {
+			settled = j
+			continue
+		}
 		if rec.Format == image.ACI {
 			j.format = wire.FormatACI
 		}
 		jobs = append(jobs, j)
 	}
+	if settled != nil {
+		if err := f.resettle(settled); err != nil {
+			return err
+		}
+	}
 	if err := f.run(ctx, nil, jobs); err != nil {
+		if settled != nil {
+			settled.abort()
+		}
 		return err
+	}
+	if settled != nil {
+		jobs = append(jobs, settled)
 	}
 	return commit(jobs)
 }

@@ -68,15 +68,41 @@ type Plan struct {
 // Digest names the tree on top by its content: the same for all images that
 // need the same one. It is the sha256 of its description and no layer's diff id.
 func (p Plan) Digest() image.Digest {
-	b, err := json.Marshal(struct {
-		Kind string `json:"kind"`
-		Dirs []Dir  `json:"dirs"`
-	}{"rkt settle 1", p.Dirs})
+	sum := sha256.Sum256(p.Describe())
+	return image.Digest("sha256:" + hex.EncodeToString(sum[:]))
+}
+
+// MediaType is that of a tree's description, where it is kept as a blob.
+const MediaType = "application/vnd.rkt.settled.v1+json"
+
+// description is what Describe encodes.
+type description struct {
+	Kind string `json:"kind"`
+	Dirs []Dir  `json:"dirs"`
+}
+
+const kind = "rkt settle 1"
+
+// Describe is the tree on top as text, from which Parse makes it again.
+func (p Plan) Describe() []byte {
+	b, err := json.Marshal(description{kind, p.Dirs})
 	if err != nil {
 		panic(err) // strings and numbers only
 	}
-	sum := sha256.Sum256(b)
-	return image.Digest("sha256:" + hex.EncodeToString(sum[:]))
+	return b
+}
+
+// Parse reads what Describe wrote; From is not in it.
+func Parse(text []byte) (Plan, error) {
+	var d description
+	err := json.Unmarshal(text, &d)
+	if err == nil && d.Kind != kind {
+		err = fmt.Errorf("it is of kind %q", d.Kind)
+	}
+	if err != nil {
+		return Plan{}, fmt.Errorf("cannot read description of a settled tree: %w", err)
+	}
+	return Plan{Dirs: d.Dirs}, nil
 }
 
 // Stack compares layers, lowest first. rootless tells where overlayfs keeps its

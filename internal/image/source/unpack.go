@@ -45,6 +45,6 @@ func unpackBlob(ctx context.Context, request string, in io.Reader, dir *os.File)
 	}
 	return wire.UnpackResult{
 		DiffID: string(res.DiffID), TreeSize: res.TreeSize, Files: res.Files, Manifest: res.Manifest,
-		Implicit: res.Implicit, Opaque: res.Opaque, Notes: res.Notes,
+		Implicit: res.Implicit, Hiding: res.Hiding, Opaque: res.Opaque, Notes: res.Notes,
 	}, err
 }

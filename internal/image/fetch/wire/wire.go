@@ -170,11 +170,13 @@ const (
 
 // UnpackResult tells what was unpacked: unpack.Result on its way.
 type UnpackResult struct {
-	DiffID   string   `json:"diffID,omitempty"`
-	TreeSize int64    `json:"treeSize,omitempty"`
-	Files    int64    `json:"files,omitempty"`
-	Manifest []byte   `json:"manifest,omitempty"` // an ACI's
+	DiffID   string `json:"diffID,omitempty"`
+	TreeSize int64  `json:"treeSize,omitempty"`
+	Files    int64  `json:"files,omitempty"`
+	Manifest []byte `json:"manifest,omitempty"` // an ACI's
+	// settle.Facts
 	Implicit []string `json:"implicit,omitempty"`
+	Hiding   []string `json:"hiding,omitempty"`
 	Opaque   bool     `json:"opaque,omitempty"`
 	Notes    []string `json:"notes,omitempty"`
 	Err      *Error   `json:"error,omitempty"`
