@@ -3,7 +3,6 @@
 package fetch
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -75,8 +74,8 @@ func findInLayout(st *store.Store, r ref.Ref) (image.Record, error) {
 	if err != nil {
 		return image.Record{}, none
 	}
-	var index ociconfig.Index
-	if json.Unmarshal(raw, &index) != nil {
+	index, err := ociconfig.DecodeIndex(raw)
+	if err != nil {
 		return image.Record{}, none
 	}
 	var at ociconfig.Descriptor

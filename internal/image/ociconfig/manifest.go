@@ -134,7 +134,7 @@ func errSchema1() error {
 
 // Index lists manifests, mostly of one image for several platforms.
 type Index struct {
-	MediaType   string
+	MediaType   string            `json:"mediaType"`
 	Manifests   []Descriptor      `json:"manifests"`
 	Annotations map[string]string `json:"annotations"`
 }
