@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/hint"
 )
 
 // guarded gives a directory to unpack into, and fails the test if anything
@@ -222,6 +224,39 @@ func (c collecting) Read(p []byte) (int, error) {
 		runtime.GC()
 	}
 	return c.r.Read(p[:min(len(p), 512)])
+}
+
+// A full disk is told as such, with a remedy.
+func TestDiskFull(t *testing.T) {
+	needRoot(t)
+	mnt := t.TempDir()
+	var d *os.File
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked: the mount goes with the thread, and with d
+		if err = unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			return
+		}
+		if err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return
+		}
+		if err = unix.Mount("tmpfs", mnt, "tmpfs", 0, "size=1m"); err != nil {
+			return
+		}
+		d, err = os.Open(mnt)
+	}()
+	<-done
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	raw := makeTar(t, []entry{{name: "small", body: "x"}, {name: "large", body: string(bytes.Repeat([]byte("x"), 3<<20))}})
+	_, err = Layer(context.Background(), bytes.NewReader(raw), d, Options{})
+	if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), `"large"`) || hint.Of(err) == "" {
+		t.Errorf("got %v, hint %q", err, hint.Of(err))
+	}
 }
 
 func TestNotes(t *testing.T) {

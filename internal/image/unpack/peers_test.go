@@ -365,3 +365,31 @@ func TestImplicitParents(t *testing.T) {
 		}
 	}
 }
+
+// Where extracting one layer over the other and stacking trees differ, rkt
+// shows what podman's overlay driver does (decisions/0002).
+func TestPodmanAgrees(t *testing.T) {
+	needRoot(t)
+	layers := [][]entry{{
+		{name: "usr/"}, {name: "usr/lib/"}, {name: "usr/lib/so", body: "so"},
+		{name: "lib", link: "usr/lib"},
+		{name: "dev/"}, {name: "dev/hidden", body: "x"},
+		{name: "file", body: "x"},
+	}, {
+		{name: "lib/x", body: "x"},
+		{name: "dev/"}, {name: "dev/hidden", kind: tar.TypeChar},
+		{name: "file/below", body: "x"},
+	}}
+	in := tars(t, layers)
+	peer, ours := podmanTree(t, "overlay", in), mounted(t, in)
+	allow(peer, ours, mtime, "lib", "file")
+	allow(peer, ours, regexp.MustCompile(".*"), ".")
+	for _, d := range differ(peer, ours, nil) {
+		t.Error("podman -, rkt +", d)
+	}
+	for path, there := range map[string]bool{"lib/x": true, "lib/so": false, "dev/hidden": false, "file/below": true} {
+		if _, ok := ours[path]; ok != there {
+			t.Errorf("%s: seen %v, want %v", path, ok, there)
+		}
+	}
+}
