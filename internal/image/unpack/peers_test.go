@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // writeLayout makes an OCI image layout of gzipped layers, tagged "t".
@@ -93,7 +95,16 @@ func podmanTree(t *testing.T, driver string, tars [][]byte) tree {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	t.Cleanup(func() {
+		// What podman leaves mounted when a test fails half-way.
+		merged, _ := filepath.Glob(filepath.Join(dir, "root", "overlay", "*", "merged"))
+		for _, m := range append(merged, filepath.Join(dir, "root", "overlay")) {
+			_ = unix.Unmount(m, unix.MNT_DETACH)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	writeLayout(t, filepath.Join(dir, "layout"), tars)
 	store := []string{"--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"), "--storage-driver", driver}
 	podman := func(args ...string) string {
