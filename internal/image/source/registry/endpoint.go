@@ -95,10 +95,15 @@ func (e *endpoint) handshake(ctx context.Context, scheme string) (rt http.RoundT
 	var cert *tls.CertificateVerificationError
 	conclusive = errors.As(err, &terr) || errors.As(err, &cert)
 	if terr != nil && terr.StatusCode == http.StatusUnauthorized && scheme == "http" && !e.sendSecrets {
-		return nil, true, hint.Wrap(fmt.Errorf("registry %s wants credentials, which are not sent over plain http", e.host),
-			"configure the registry with \"plainHTTP\": true to send them")
+		return nil, true, e.withheld()
 	}
 	return nil, conclusive, e.explain(ctx, err, "")
+}
+
+// withheld is the error of a registry that wants what we do not send it.
+func (e *endpoint) withheld() error {
+	return hint.Wrap(fmt.Errorf("registry %s wants credentials, which are not sent over plain http (401)", e.host),
+		"configure the registry with \"plainHTTP\": true to send them")
 }
 
 // plainOK tells whether this endpoint may be sent to places without TLS.
@@ -349,6 +354,8 @@ func (e *endpoint) status(code int, said []transport.Diagnostic, retryAfter, pat
 	}
 	after, _ := strconv.Atoi(retryAfter)
 	switch {
+	case code == http.StatusUnauthorized && e.scheme == "http" && !e.sendSecrets:
+		return e.withheld()
 	case code == http.StatusUnauthorized:
 		return hint.Wrap(fmt.Errorf("registry %s does not let us read %s without valid credentials (401)%s", e.host, what, detail),
 			"check the name, or put credentials into rkt's auth.d or log in with docker or podman")

@@ -11,6 +11,7 @@ import (
 	"io"
 	"log"
 	"math/rand"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -517,5 +518,70 @@ func TestCancel(t *testing.T) {
 	}))
 	if _, err := open(t, s.request()).Open(ctx, s.layer, false); !errors.Is(err, context.Canceled) {
 		t.Errorf("Open = %v, want canceled", err)
+	}
+}
+
+// Elsewhere than on loopback, plain http is only spoken if it was asked for,
+// and credentials are only sent over it if it was configured.
+func TestSecretsOverPlainHTTP(t *testing.T) {
+	var secrets, asked atomic.Int32
+	s := serve(t, httptest.NewServer, func(next http.Handler) http.Handler {
+		next = guarded(t, false)(next)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked.Add(1)
+			if r.Header.Get("Authorization") != "" {
+				secrets.Add(1)
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	const host = "registry.test"
+	for _, tc := range []struct {
+		plain, allow   bool
+		says           string
+		asked, secrets bool
+	}{
+		{false, false, "does not speak TLS", false, false},
+		{false, true, "are not sent over plain http", true, false},
+		{true, false, "", true, true},
+	} {
+		asked.Store(0)
+		secrets.Store(0)
+		im := open(t, wire.Request{Registry: host, Repository: "app", Reference: "v1", StallMillis: 5000, RetryMillis: 1, AllowHTTP: tc.allow,
+			Registries:  []wire.Registry{{Name: host, PlainHTTP: tc.plain}},
+			Credentials: []wire.Credential{{Registry: host, User: "user", Password: "secret"}}})
+		im.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "tcp", s.host)
+		}
+		_, err := im.Root(t.Context())
+		if tc.says == "" && err != nil || tc.says != "" && (err == nil || !strings.Contains(err.Error(), tc.says)) {
+			t.Errorf("plain %v, allow %v: %v, want %q", tc.plain, tc.allow, err, tc.says)
+		}
+		if (asked.Load() > 0) != tc.asked || (secrets.Load() > 0) != tc.secrets {
+			t.Errorf("plain %v, allow %v: asked %d times over http, %d with credentials", tc.plain, tc.allow, asked.Load(), secrets.Load())
+		}
+	}
+}
+
+// Docker Hub's credentials are filed under the name it had once.
+func TestHubCredentials(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("DOCKER_CONFIG", dir)
+	t.Setenv("HOME", dir)
+	auth := base64.StdEncoding.EncodeToString([]byte("user:secret"))
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), fmt.Appendf(nil, `{"auths":{"https://index.docker.io/v1/":{"auth":%q}}}`, auth), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e := open(t, wire.Request{Registry: hub, Repository: "library/busybox"}).endpoints[0]
+	reg, err := name.NewRegistry(hub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := e.credentials(t.Context(), reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := got.Authorization(); err != nil || c.Username != "user" || c.Password != "secret" {
+		t.Errorf("credentials = %+v, %v", c, err)
 	}
 }
