@@ -102,7 +102,7 @@ func DecodeRecord(b []byte) (Record, error) {
 	var rec Record
 	r := plainjson.NewReader(b)
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "id":
 			rec.ID = ID(r.String())
 		case "format":
@@ -135,7 +135,7 @@ func DecodeRecord(b []byte) (Record, error) {
 
 func readLayer(r *plainjson.Reader) (l Layer) {
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "blob":
 			l.Blob = Digest(r.String())
 		case "mediaType":
@@ -153,7 +153,7 @@ func readLayer(r *plainjson.Reader) (l Layer) {
 
 func readApp(r *plainjson.Reader) (a App) {
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "name":
 			a.Name = r.String()
 		case "entrypoint":
@@ -191,7 +191,7 @@ func readApp(r *plainjson.Reader) (a App) {
 
 func readMountPoint(r *plainjson.Reader) (m MountPoint) {
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "name":
 			m.Name = r.String()
 		case "path":
@@ -208,7 +208,7 @@ func readMountPoint(r *plainjson.Reader) (m MountPoint) {
 // ReadPort reads what Port.WriteJSON writes.
 func ReadPort(r *plainjson.Reader) (p Port) {
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "name":
 			p.Name = r.String()
 		case "protocol":
@@ -227,7 +227,7 @@ func ReadPort(r *plainjson.Reader) (p Port) {
 // ReadIsolator reads what Isolator.WriteJSON writes.
 func ReadIsolator(r *plainjson.Reader) (i Isolator) {
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "name":
 			i.Name = r.String()
 		case "value":
@@ -240,7 +240,7 @@ func ReadIsolator(r *plainjson.Reader) (i Isolator) {
 // ReadEventHandler reads what EventHandler.WriteJSON writes.
 func ReadEventHandler(r *plainjson.Reader) (h EventHandler) {
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "name":
 			h.Name = r.String()
 		case "exec":

@@ -27,7 +27,7 @@ type sample struct {
 func read(b []byte) (s sample, err error) {
 	r := plainjson.NewReader(b)
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "x":
 			s.Text = r.String()
 		case "i":
@@ -124,8 +124,8 @@ func TestSkipping(t *testing.T) {
 	r := plainjson.NewReader([]byte(`{"a":[1,{"b":"}"}],"c":"d","e":{"f":2},"g":3}`))
 	var seen []string
 	for name := range r.Object() {
-		seen = append(seen, string(name))
-		if string(name) == "e" {
+		seen = append(seen, name)
+		if name == "e" {
 			break
 		}
 	}

@@ -10,7 +10,7 @@ import (
 // readManifest passes over fields that are not known.
 func readManifest(r *plainjson.Reader) (m Manifest) {
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "acVersion":
 			m.ACVersion = r.String()
 		case "acKind":
@@ -36,7 +36,7 @@ func readManifest(r *plainjson.Reader) (m Manifest) {
 
 func readRuntimeApp(r *plainjson.Reader) (a RuntimeApp) {
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "name":
 			a.Name = r.String()
 		case "image":
@@ -56,7 +56,7 @@ func readRuntimeApp(r *plainjson.Reader) (a RuntimeApp) {
 
 func readRuntimeImage(r *plainjson.Reader) (i RuntimeImage) {
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "name":
 			i.Name = r.String()
 		case "id":
@@ -70,7 +70,7 @@ func readRuntimeImage(r *plainjson.Reader) (i RuntimeImage) {
 
 func readApp(r *plainjson.Reader) (a App) {
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "exec":
 			a.Exec = r.Strings()
 		case "eventHandlers":
@@ -102,7 +102,7 @@ func readApp(r *plainjson.Reader) (a App) {
 
 func readPair(r *plainjson.Reader) (p Pair) {
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "name":
 			p.Name = r.String()
 		case "value":
@@ -114,7 +114,7 @@ func readPair(r *plainjson.Reader) (p Pair) {
 
 func readMountPoint(r *plainjson.Reader) (m MountPoint) {
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "name":
 			m.Name = r.String()
 		case "path":
@@ -128,7 +128,7 @@ func readMountPoint(r *plainjson.Reader) (m MountPoint) {
 
 func readMount(r *plainjson.Reader) (m Mount) {
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "volume":
 			m.Volume = r.String()
 		case "path":
@@ -142,7 +142,7 @@ func readMount(r *plainjson.Reader) (m Mount) {
 
 func readVolume(r *plainjson.Reader) (v Volume) {
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "name":
 			v.Name = r.String()
 		case "kind":
@@ -166,7 +166,7 @@ func readVolume(r *plainjson.Reader) (v Volume) {
 
 func readExposedPort(r *plainjson.Reader) (p ExposedPort) {
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "name":
 			p.Name = r.String()
 		case "hostPort":

@@ -14,7 +14,7 @@ func DecodeIndex(raw []byte) (Index, error) {
 	var x Index
 	r := plainjson.NewReader(raw)
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "mediaType":
 			x.MediaType = r.String()
 		case "manifests":
@@ -31,7 +31,7 @@ func DecodeIndex(raw []byte) (Index, error) {
 
 func readDescriptor(r *plainjson.Reader) (d Descriptor) {
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "mediaType":
 			d.MediaType = r.String()
 		case "artifactType":
@@ -51,7 +51,7 @@ func readDescriptor(r *plainjson.Reader) (d Descriptor) {
 
 func readPlatform(r *plainjson.Reader) (p Platform) {
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "os":
 			p.OS = r.String()
 		case "architecture":

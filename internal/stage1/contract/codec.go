@@ -91,7 +91,7 @@ func Decode(b []byte) (*Pod, error) {
 	p := new(Pod)
 	r := plainjson.NewReader(b)
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "version":
 			p.Version = r.Int()
 		case "uuid":
@@ -132,7 +132,7 @@ func Decode(b []byte) (*Pod, error) {
 
 func readInsecure(r *plainjson.Reader) (i Insecure) {
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "capabilities":
 			i.Capabilities = r.Bool()
 		case "paths":
@@ -146,7 +146,7 @@ func readInsecure(r *plainjson.Reader) (i Insecure) {
 
 func readApp(r *plainjson.Reader) (a App) {
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "name":
 			a.Name = r.String()
 		case "layers":
@@ -198,7 +198,7 @@ func readApp(r *plainjson.Reader) (a App) {
 
 func readSeccomp(r *plainjson.Reader) (s SeccompFilter) {
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "mode":
 			s.Mode = r.String()
 		case "names":
@@ -212,7 +212,7 @@ func readSeccomp(r *plainjson.Reader) (s SeccompFilter) {
 
 func readMount(r *plainjson.Reader) (m Mount) {
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "volume":
 			m.Volume = r.String()
 		case "source":
@@ -251,7 +251,7 @@ func DecodeManifest(b []byte) (Manifest, error) {
 	var m Manifest
 	r := plainjson.NewReader(b)
 	for name := range r.Object() {
-		switch string(name) {
+		switch name {
 		case "contractVersion":
 			m.ContractVersion = r.Int()
 		case "name":
