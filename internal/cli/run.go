@@ -71,24 +71,36 @@ func (c *cli) run(w *wish) error {
 	if err := c.needRoot(); err != nil {
 		return err
 	}
-	p, err := c.makePod(w)
-	if err != nil {
+	// The pod's first process comes up while the pod is written to disk.
+	var start *launch.Start
+	w.Planned = func(doc *contract.Pod) (err error) {
+		c.clock.mark("plan")
+		start, err = launch.Begin(launch.Flavor(w.Flavor), doc, w.timing)
+		c.clock.mark("begin")
 		return err
 	}
-	return c.become(p, launch.Flavor(w.Flavor))
+	p, err := c.makePod(w)
+	if err != nil {
+		if start != nil {
+			start.Abort()
+		}
+		return err
+	}
+	return c.become(p, start)
 }
 
 // become replaces this process by the pod, which is prepared and locked.
-func (c *cli) become(p *lifecycle.Pod, flavor launch.Flavor) error {
-	if err := p.ToFast(lifecycle.Run); err != nil {
-		return err
-	}
+func (c *cli) become(p *lifecycle.Pod, start *launch.Start) error {
 	doc, err := p.Contract()
+	if err == nil {
+		err = p.ToFast(lifecycle.Run)
+	}
 	if err != nil {
+		start.Abort()
 		return err
 	}
 	c.clock.mark("run")
-	return launch.Exec(p, flavor, doc, launch.Options{Timing: c.clock.String()})
+	return start.Exec(p, doc, c.clock.String())
 }
 
 // makePod finds or fetches the images and prepares the pod, in phase Prepare and
@@ -135,7 +147,7 @@ func (c *cli) makePod(w *wish) (*lifecycle.Pod, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.clock.mark("prepare")
+	c.clock.mark("write")
 	return p, nil
 }
 

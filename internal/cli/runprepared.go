@@ -77,5 +77,13 @@ func (c *cli) runPrepared(uuid string, o prepare.Options) error {
 	if err := prepare.Complete(p, prepare.Flavor(flavor), o); err != nil {
 		return err
 	}
-	return c.become(p, flavor)
+	doc, err := p.Contract()
+	if err != nil {
+		return err
+	}
+	start, err := launch.Begin(flavor, doc, c.clock.on)
+	if err != nil {
+		return err
+	}
+	return c.become(p, start)
 }

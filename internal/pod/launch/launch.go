@@ -19,66 +19,125 @@ import (
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
-// Options of a start.
-type Options struct {
-	// Timing are stage0's time stamps ("name=ns,…", CLOCK_MONOTONIC) to be
-	// printed with stage1's; "" for no timing.
-	Timing string
-}
-
 // namespaceFlags are the namespaces a flavor may ask its init to be born in.
 var namespaceFlags = map[string]uintptr{
 	"pid": unix.CLONE_NEWPID, "mount": unix.CLONE_NEWNS, "ipc": unix.CLONE_NEWIPC,
 	"uts": unix.CLONE_NEWUTS, "net": unix.CLONE_NEWNET, "cgroup": unix.CLONE_NEWCGROUP,
 }
 
-// Exec starts the pod p, which must be in phase run with its lock held by this
-// process, and replaces this process by the flavor's `run`: it returns only an
-// error, and then no process of the pod is left.
-func Exec(p *lifecycle.Pod, f Flavor, doc *contract.Pod, opt Options) error {
-	// The child is killed when the thread that made it ends; this one becomes
-	// the process itself on exec.
+// A Start is a pod that is being started: its first process is there, and waits
+// for the pod. It belongs to the goroutine that began it.
+type Start struct {
+	flavor  Flavor
+	env     []string
+	init    int // pid; 0 if the flavor has none
+	control int // stage0's, and then `run`'s, end of the control socket
+}
+
+// Begin starts the flavor's `init`, in the namespaces that doc needs, so that it
+// comes up while the pod is written to disk. Only the document's namespaces are
+// looked at. timing: `init` is to note times. Either Exec or Abort must follow.
+func Begin(f Flavor, doc *contract.Pod, timing bool) (*Start, error) {
+	// The child is killed when the thread that made it ends; in Exec this one
+	// becomes the process itself.
 	runtime.LockOSThread()
-	if err := unix.Chdir(p.Dir()); err != nil {
-		return fmt.Errorf("cannot enter the pod's directory: %w", err)
-	}
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return os.NewSyscallError("socketpair", err)
+		return nil, os.NewSyscallError("socketpair", err)
 	}
-	lock := int(p.LockFile().Fd())
-	defer runtime.KeepAlive(p) // its finalizer would close the lock
-	env := environment(opt)
+	s := &Start{flavor: f, env: environment(), control: ends[0]}
+	env := s.env
+	if timing {
+		env = append(env[:len(env):len(env)], contract.EnvTiming+"=")
+	}
 	failpoint.Hit("launch/before-init")
-	init, err := startInit(f, doc, lock, ends[1], env)
-	if err != nil {
-		return err
-	}
+	s.init, err = startInit(f, doc, ends[1], env)
 	unix.Close(ends[1])
 	failpoint.Hit("launch/init-started")
-	program, argv, err := f.entrypoint("run")
-	if err == nil {
-		for _, fd := range []int{lock, ends[0]} {
-			if _, err = unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
-				break
-			}
-		}
+	if err != nil {
+		unix.Close(ends[0])
+		return nil, err
 	}
-	if err == nil {
-		env = append(env, contract.EnvLockFD+"="+strconv.Itoa(lock), contract.EnvControlFD+"="+strconv.Itoa(ends[0]),
-			contract.EnvInit+"="+strconv.Itoa(init), contract.EnvCgroup+"="+doc.Cgroup)
-		err = execute(program, argv, env)
+	return s, nil
+}
+
+// Abort ends what Begin began.
+func (s *Start) Abort() {
+	unix.Close(s.control)
+	if s.init > 0 {
+		_ = unix.Kill(s.init, unix.SIGKILL)
+		_, _ = unix.Wait4(s.init, nil, 0, nil)
 	}
-	if init > 0 {
-		_ = unix.Kill(init, unix.SIGKILL)
-		_, _ = unix.Wait4(init, nil, 0, nil)
-	}
+}
+
+// Exec gives the pod p, which must be in phase run with its lock held by this
+// process, to `init`, and replaces this process by the flavor's `run`: it
+// returns only an error, and then no process of the pod is left. stamps are
+// stage0's times ("name=ns,…", CLOCK_MONOTONIC), to be printed with stage1's;
+// "" for none.
+func (s *Start) Exec(p *lifecycle.Pod, doc *contract.Pod, stamps string) error {
+	err := s.exec(p, doc, stamps)
+	s.Abort()
 	return err
 }
 
+func (s *Start) exec(p *lifecycle.Pod, doc *contract.Pod, stamps string) error {
+	if err := unix.Chdir(p.Dir()); err != nil {
+		return fmt.Errorf("cannot enter the pod's directory: %w", err)
+	}
+	lock := int(p.LockFile().Fd())
+	defer runtime.KeepAlive(p) // its finalizer would close the lock
+	if s.init > 0 {
+		if err := s.handOver(p.Dir(), doc, lock); err != nil {
+			return err
+		}
+	}
+	program, argv, err := s.flavor.entrypoint("run")
+	if err != nil {
+		return err
+	}
+	for _, fd := range []int{lock, s.control} {
+		if _, err = unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
+			return os.NewSyscallError("fcntl", err)
+		}
+	}
+	env := append(s.env, contract.EnvLockFD+"="+strconv.Itoa(lock), contract.EnvControlFD+"="+strconv.Itoa(s.control),
+		contract.EnvInit+"="+strconv.Itoa(s.init), contract.EnvCgroup+"="+doc.Cgroup)
+	if stamps != "" {
+		env = append(env, contract.EnvTiming+"="+stamps)
+	}
+	return execute(program, argv, env)
+}
+
+// handOver tells `init` of its pod (contract.HandOver).
+func (s *Start) handOver(dir string, doc *contract.Pod, lock int) error {
+	fds := []int{lock}
+	defer func() {
+		for _, fd := range fds[1:] {
+			unix.Close(fd)
+		}
+	}()
+	for i := range doc.Apps {
+		root, err := mountRoot(&doc.Apps[i], doc.OverlayOptions)
+		if err != nil {
+			return fmt.Errorf("cannot mount the root of app %q: %w", doc.Apps[i].Name, err)
+		}
+		fds = append(fds, root)
+	}
+	failpoint.Hit("launch/roots-mounted")
+	if len(fds) > contract.MaxDescriptors {
+		return fmt.Errorf("cannot start a pod of %d apps: %d are the most", len(doc.Apps), contract.MaxDescriptors-1)
+	}
+	if err := unix.Sendmsg(s.control, []byte(contract.HandOver+dir), unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL); err != nil {
+		return fmt.Errorf("cannot hand the pod to its first process: %w", err)
+	}
+	failpoint.Hit("launch/handed-over")
+	return nil
+}
+
 // startInit starts the flavor's `init`, if it has one, in its namespaces. The
-// child has descriptors 3, the lock, and 4, its end of the control socket.
-func startInit(f Flavor, doc *contract.Pod, lock, control int, env []string) (pid int, err error) {
+// child has descriptor 3, its end of the control socket.
+func startInit(f Flavor, doc *contract.Pod, control int, env []string) (pid int, err error) {
 	if len(f.Manifest.Entrypoints["init"]) == 0 {
 		return 0, nil
 	}
@@ -103,8 +162,8 @@ func startInit(f Flavor, doc *contract.Pod, lock, control int, env []string) (pi
 	}
 	defer closePath()
 	pid, err = syscall.ForkExec(path, argv, &syscall.ProcAttr{
-		Env:   append(env[:len(env):len(env)], contract.EnvLockFD+"=3", contract.EnvControlFD+"=4"),
-		Files: []uintptr{0, 1, 2, uintptr(lock), uintptr(control)},
+		Env:   append(env[:len(env):len(env)], contract.EnvControlFD+"=3"),
+		Files: []uintptr{0, 1, 2, uintptr(control)},
 		Sys:   &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL},
 	})
 	if err != nil {
@@ -145,11 +204,8 @@ func execute(program string, argv, env []string) error {
 // environment is all that stage1 sees of the caller's environment. GOMAXPROCS
 // spares a Go program the search for its CPU limit at every start (four files
 // below /proc and /sys); two threads are all that a supervisor has use for.
-func environment(opt Options) []string {
+func environment() []string {
 	env := []string{"GOMAXPROCS=2"}
-	if opt.Timing != "" {
-		env = append(env, contract.EnvTiming+"="+opt.Timing)
-	}
 	for _, name := range []string{"TERM", "RKT_FAILPOINT", "RKT_FAILPOINT_TRACE"} {
 		if v, ok := os.LookupEnv(name); ok && (name == "TERM" || failpoint.Armed) && !strings.ContainsRune(v, '\n') {
 			env = append(env, name+"="+v)
@@ -181,7 +237,7 @@ func Enter(p *lifecycle.Pod, app string, argv []string) error {
 	if err := unix.Chdir(p.Dir()); err != nil {
 		return fmt.Errorf("cannot enter the pod's directory: %w", err)
 	}
-	return execute(program, vector, environment(Options{}))
+	return execute(program, vector, environment())
 }
 
 // Stop asks a running pod to end, or with force kills it; it does not wait.
@@ -208,7 +264,7 @@ func call(p *lifecycle.Pod, name string, args ...string) error {
 		return err
 	}
 	pid, err := syscall.ForkExec(program, argv, &syscall.ProcAttr{
-		Dir: p.Dir(), Env: environment(Options{}), Files: []uintptr{0, 1, 2},
+		Dir: p.Dir(), Env: environment(), Files: []uintptr{0, 1, 2},
 	})
 	if err != nil {
 		return fmt.Errorf("cannot start stage1 %s: %w", program, err)

@@ -80,6 +80,11 @@ func build(st *store.Store, r Request) (*lifecycle.Pod, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.Planned != nil {
+		if err := r.Planned(plan.document); err != nil {
+			return nil, err
+		}
+	}
 	return plan.write(&r)
 }
 

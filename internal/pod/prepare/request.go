@@ -84,6 +84,10 @@ type Request struct {
 
 	Options Options
 
+	// Planned is called once all is decided and nothing is written yet; its
+	// error ends the preparation. It must not change the document. nil: nobody.
+	Planned func(*contract.Pod) error
+
 	// Warn is told what the user should know though the pod is prepared; one
 	// line each, without a newline. nil: nobody is told.
 	Warn func(string)

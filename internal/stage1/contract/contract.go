@@ -19,6 +19,12 @@
 // `init` and `run` start side by side; the app waits only for `init`. So two
 // Go programs start before the app, not three.
 //
+// `init` is started while the pod is still being written. It waits on the
+// control socket for one packet from stage0: HandOver and the pod directory's
+// absolute path, with descriptors: the lock, and the root of each app, mounted
+// (overlay over the app's layers) but attached nowhere, in the document's order.
+// If the socket is closed instead, there will be no pod.
+//
 // # Entry points
 //
 // All start with the pod directory as working directory and no environment but
@@ -42,7 +48,7 @@ const File = "contract.json"
 // Environment variables from stage0 to `run` and `init`. Descriptors are named
 // by their numbers; all others but stdio are closed on exec.
 const (
-	// EnvLockFD is the descriptor that holds the flock on the pod directory's
+	// EnvLockFD, for `run`, is the descriptor that holds the flock on the pod directory's
 	// lock file. As long as any process keeps it, the pod is running. Never
 	// handed to apps.
 	EnvLockFD = "RKT_LOCK_FD"
@@ -57,6 +63,13 @@ const (
 	// EnvTiming carries stage0's time stamps to be printed with stage1's:
 	// "name=ns,name=ns…" on CLOCK_MONOTONIC. Absent: no timing asked for.
 	EnvTiming = "RKT_TIMING"
+)
+
+// HandOver begins the packet by which stage0 gives `init` its pod, with at most
+// MaxDescriptors descriptors (the kernel's SCM_MAX_FD).
+const (
+	HandOver       = "pod "
+	MaxDescriptors = 253
 )
 
 // Manifest describes a flavor; it lies beside the program as NAME.json.

@@ -3,6 +3,7 @@
 package native
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -118,6 +119,40 @@ func (c control) receive() (m message, fd int, ok bool) {
 		}
 	}
 }
+
+// receivePod waits for contract.HandOver from stage0 and returns what came with
+// it: the pod's directory; the lock, and the apps' roots.
+func (c control) receivePod() (dir string, fds []int, err error) {
+	buf := make([]byte, len(contract.HandOver)+unix.PathMax)
+	oob := make([]byte, unix.CmsgSpace(4*contract.MaxDescriptors))
+	for {
+		n, oobn, flags, _, err := unix.Recvmsg(int(c), buf, oob, unix.MSG_CMSG_CLOEXEC)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return "", nil, os.NewSyscallError("recvmsg", err)
+		}
+		if n == 0 {
+			return "", nil, errAbandoned
+		}
+		msgs, err := unix.ParseSocketControlMessage(oob[:oobn])
+		dir, ok := strings.CutPrefix(string(buf[:n]), contract.HandOver)
+		if err != nil || len(msgs) != 1 || flags&(unix.MSG_CTRUNC|unix.MSG_TRUNC) != 0 || !ok {
+			return "", nil, errors.New("cannot take the pod over: what stage0 sent is not a pod")
+		}
+		if fds, err = unix.ParseUnixRights(&msgs[0]); err == nil && len(fds) < 2 {
+			err = errors.New("descriptors are missing")
+		}
+		if err != nil {
+			return "", nil, fmt.Errorf("cannot take the pod over: %w", err)
+		}
+		return dir, fds, nil
+	}
+}
+
+// errAbandoned: stage0 gave up before there was a pod.
+var errAbandoned = errors.New("there is no pod")
 
 // document reads the contract document of the pod directory dir.
 func document(dir string) (*contract.Pod, error) {

@@ -51,20 +51,24 @@ func Init() (int, error) {
 		return 0, err
 	}
 	s.ctl = control(fd)
-	// The lock stays open here too: the pod runs as long as this process does,
-	// even if `run` was killed a moment ago.
-	if _, err := inherited(contract.EnvLockFD); err != nil {
-		return 0, err
-	}
 	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&processName[0])), 0, 0, 0) // for ps
 	// Nothing inside may trace, or open the descriptors of, this process.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return 0, os.NewSyscallError("prctl", err)
 	}
-	if s.doc, err = document("."); err != nil {
+	if err := s.separate(); err != nil {
 		return 0, err
 	}
-	if err := s.setUp(); err != nil {
+	s.marks.add("init ready")
+	roots, err := s.receivePod()
+	if errors.Is(err, errAbandoned) {
+		return 254, nil // stage0 has said why
+	}
+	if err != nil {
+		return 0, err
+	}
+	s.marks.add("pod received")
+	if err := s.setUp(roots); err != nil {
 		return 0, err
 	}
 	s.marks.add("roots ready")
@@ -86,14 +90,47 @@ func Init() (int, error) {
 	return s.reap(), nil
 }
 
-// setUp does everything that needs the host's view, then leaves it.
-func (s *supervisor) setUp() error {
-	doc := s.doc
+// separate does what needs no pod, while stage0 still writes it.
+func (s *supervisor) separate() error {
 	if _, err := unix.Setsid(); err != nil && err != unix.EPERM {
 		return os.NewSyscallError("setsid", err)
 	}
 	_, _ = unix.KeyctlJoinSessionKeyring("") // not the caller's keys; kernels without keys have none to leak
 	unix.Umask(0)
+	// What the host mounts later reaches volumes; nothing flows back.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return fmt.Errorf("cannot detach from the host's mounts: %w", err)
+	}
+	var err error
+	s.shelf, err = newShelf()
+	return err
+}
+
+// receivePod takes the pod from stage0: enters its directory, keeps its lock
+// open, so that the pod runs as long as this process does, even if `run` was
+// killed a moment ago, and returns the apps' roots.
+func (s *supervisor) receivePod() (roots []int, err error) {
+	dir, fds, err := s.ctl.receivePod()
+	if err != nil {
+		return nil, err
+	}
+	// By path: a descriptor of stage0's leads into its mount namespace.
+	if err := unix.Chdir(dir); err != nil {
+		return nil, fmt.Errorf("cannot enter the pod's directory: %w", err)
+	}
+	if s.doc, err = document("."); err != nil {
+		return nil, err
+	}
+	roots = fds[1:]
+	if len(roots) != len(s.doc.Apps) {
+		return nil, fmt.Errorf("cannot run pod %s: it has %d apps, and %d roots were given", s.doc.UUID, len(s.doc.Apps), len(roots))
+	}
+	return roots, nil
+}
+
+// setUp does everything that needs the host's view, then leaves it.
+func (s *supervisor) setUp(roots []int) error {
+	doc := s.doc
 	if err := unix.Sethostname([]byte(doc.Hostname)); err != nil {
 		return fmt.Errorf("cannot set hostname %q: %w", doc.Hostname, err)
 	}
@@ -101,10 +138,6 @@ func (s *supervisor) setUp() error {
 		if err := loopbackUp(); err != nil {
 			return err
 		}
-	}
-	// What the host mounts later reaches volumes; nothing flows back.
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
-		return fmt.Errorf("cannot detach from the host's mounts: %w", err)
 	}
 	if err := s.makeCgroups(); err != nil {
 		return err
@@ -127,19 +160,21 @@ func (s *supervisor) setUp() error {
 			}
 		}
 	}
-	src := make([]*sources, len(s.apps))
+	volumes := make([][]source, len(s.apps))
 	for i, a := range s.apps {
-		if src[i], err = openSources(a.App); err != nil {
+		if volumes[i], err = openVolumes(a.App); err != nil {
 			return err
 		}
-		defer src[i].close()
+		defer closeVolumes(volumes[i])
 	}
-	if s.shelf, err = newShelf(doc); err != nil {
+	// From here on nothing of the host is looked up by a path but its devices.
+	if err := s.shelf.attach(doc); err != nil {
 		return err
 	}
 	failpoint.Hit("native/shelf")
 	for i, a := range s.apps {
-		if a.root, err = s.shelf.appRoot(a.App, src[i]); err != nil {
+		a.root = roots[i]
+		if err := s.shelf.appRoot(a.App, a.root, volumes[i]); err != nil {
 			return err
 		}
 	}

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -36,81 +34,28 @@ const (
 	dataOnly  = noTricks | unix.MOUNT_ATTR_NOEXEC
 )
 
-// sources are what an app's root is made of, opened while the host's files are
-// in sight. Nothing of the host is looked up by a path after that.
-type sources struct {
-	layers      []int // topmost first, as overlayfs wants them
-	upper, work int
-	volumes     []source // as the document's mounts; of Keep mounts empty
-}
-
-// openSources opens what app is made of; close gives it back.
-func openSources(app *contract.App) (*sources, error) {
-	if len(app.Layers) == 0 {
-		return nil, fmt.Errorf("cannot mount the root of app %q: its image has no layers", app.Name)
-	}
-	s := &sources{upper: -1, work: -1}
-	open := func(path string) (fd int, err error) {
-		if fd, err = unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
-			err = fmt.Errorf("cannot open %s: %w", path, err)
-		}
-		return fd, err
-	}
-	var err error
-	for i := len(app.Layers) - 1; i >= 0 && err == nil; i-- {
-		var fd int
-		if fd, err = open(app.Layers[i]); err == nil {
-			s.layers = append(s.layers, fd)
-		}
-	}
-	if err == nil {
-		s.upper, err = open(app.Upper)
-	}
-	if err == nil {
-		s.work, err = open(app.Work)
-	}
-	for i := 0; i < len(app.Mounts) && err == nil; i++ {
-		var v source
-		if v, err = openVolume(&app.Mounts[i]); err == nil {
-			s.volumes = append(s.volumes, v)
-		}
-	}
-	if err != nil {
-		s.close()
-		return nil, fmt.Errorf("cannot set up app %q: %w", app.Name, err)
-	}
-	return s, nil
-}
-
-func (s *sources) close() {
-	for _, fd := range append(s.layers, s.upper, s.work) {
-		if fd >= 0 {
-			unix.Close(fd)
-		}
-	}
-	for _, v := range s.volumes {
-		if v.mount > 0 {
-			unix.Close(v.mount)
-		}
-	}
-}
-
-// newShelf mounts the tmpfs over the working directory, which is the pod's, in
-// the supervisor's own mount namespace.
-func newShelf(doc *contract.Pod) (*shelf, error) {
+// newShelf makes the tmpfs, attached nowhere yet.
+func newShelf() (*shelf, error) {
 	m, err := mount.New("tmpfs", noTricks, "mode=0755", "size=1m")
 	if err != nil {
 		return nil, err
 	}
+	return &shelf{fd: m, shm: -1, empty: -1}, nil
+}
+
+// attach mounts the shelf over the working directory, which is the pod's, in
+// the supervisor's own mount namespace.
+func (s *shelf) attach(doc *contract.Pod) error {
+	s.doc = doc
 	here, err := unix.Open(".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, os.NewSyscallError("open", err)
+		return os.NewSyscallError("open", err)
 	}
 	defer unix.Close(here)
-	if err := mount.Attach(m, here); err != nil {
-		return nil, fmt.Errorf("cannot mount the pod's own root: %w", err)
+	if err := mount.Attach(s.fd, here); err != nil {
+		return fmt.Errorf("cannot mount the pod's own root: %w", err)
 	}
-	return &shelf{doc: doc, fd: m, shm: -1, empty: -1}, nil
+	return nil
 }
 
 // pivot makes the shelf the root of the supervisor's mount namespace and lets
@@ -128,12 +73,16 @@ func (s *shelf) pivot() error {
 	return os.NewSyscallError("chdir", unix.Chdir("/"))
 }
 
-// appRoot mounts everything app sees and returns a descriptor of its root.
-func (s *shelf) appRoot(app *contract.App, src *sources) (int, error) {
-	root, err := s.overlay(app, src)
-	if err != nil {
-		return -1, fmt.Errorf("cannot mount the root of app %q: %w", app.Name, err)
+// appRoot attaches the app's root, which is a detached mount, at shelf/<app> and
+// mounts in it everything else the app sees.
+func (s *shelf) appRoot(app *contract.App, root int, volumes []source) error {
+	if err := unix.Mkdirat(s.fd, app.Name, 0o755); err != nil {
+		return os.NewSyscallError("mkdirat", err)
 	}
+	if err := place(s.fd, app.Name, root); err != nil {
+		return fmt.Errorf("cannot mount the root of app %q: %w", app.Name, err)
+	}
+	failpoint.Hit("native/root")
 	steps := []struct {
 		what string
 		do   func() error
@@ -142,70 +91,21 @@ func (s *shelf) appRoot(app *contract.App, src *sources) (int, error) {
 		{"/sys", func() error { return s.sys(root) }},
 		{"/dev", func() error { return s.dev(root) }},
 		{"/etc", func() error { return s.etc(root, app) }},
-		{"volumes", func() error { return attachVolumes(root, app, src) }},
+		{"volumes", func() error { return attachVolumes(root, app, volumes) }},
 	}
 	for _, step := range steps {
 		if err := step.do(); err != nil {
-			unix.Close(root)
-			return -1, fmt.Errorf("cannot set up %s of app %q: %w", step.what, app.Name, err)
+			return fmt.Errorf("cannot set up %s of app %q: %w", step.what, app.Name, err)
 		}
 	}
 	// Programs take it for granted; an image's own stays.
 	_ = unix.Mkdirat(root, "tmp", 0o1777)
 	if app.ReadOnlyRoot {
 		if err := mount.SetAttr(root, unix.MOUNT_ATTR_RDONLY, 0, false); err != nil {
-			return -1, fmt.Errorf("cannot make the root of app %q read-only: %w", app.Name, err)
+			return fmt.Errorf("cannot make the root of app %q read-only: %w", app.Name, err)
 		}
 	}
-	return root, nil
-}
-
-// overlay stacks the app's layers and its writable directory at shelf/<app>.
-// mount(2) takes one page of options, fsconfig(2) 255 bytes each: descriptors
-// in place of paths keep some two hundred layers and any data directory within
-// it, and keep the host's paths out of the pod's mountinfo. "volatile": what a
-// pod wrote need not be on disk before its mounts can end.
-func (s *shelf) overlay(app *contract.App, src *sources) (int, error) {
-	lower := make([]string, len(src.layers))
-	for i, fd := range src.layers {
-		lower[i] = strconv.Itoa(fd)
-	}
-	data := "lowerdir=" + strings.Join(lower, ":") + ",upperdir=" + strconv.Itoa(src.upper) + ",workdir=" + strconv.Itoa(src.work) + ",volatile"
-	for _, o := range s.doc.OverlayOptions {
-		data += "," + o
-	}
-	if len(data) >= unix.Getpagesize() {
-		return -1, fmt.Errorf("too many layers (%d)", len(app.Layers))
-	}
-	if err := unix.Mkdirat(s.fd, app.Name, 0o755); err != nil {
-		return -1, os.NewSyscallError("mkdirat", err)
-	}
-	target := "/proc/self/fd/" + strconv.Itoa(s.fd) + "/" + app.Name
-	if err := inDirectory("/proc/self/fd", func() error {
-		return unix.Mount("overlay", target, "overlay", unix.MS_NODEV, data)
-	}); err != nil {
-		return -1, fmt.Errorf("overlay: %w", err)
-	}
-	failpoint.Hit("native/overlay")
-	root, err := unix.Openat(s.fd, app.Name, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
-	return root, os.NewSyscallError("openat", err)
-}
-
-// inDirectory runs do with dir as working directory and comes back.
-func inDirectory(dir string, do func() error) error {
-	back, err := unix.Open(".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return os.NewSyscallError("open", err)
-	}
-	defer unix.Close(back)
-	if err := unix.Chdir(dir); err != nil {
-		return fmt.Errorf("cannot enter %s: %w", dir, err)
-	}
-	err = do()
-	if back := unix.Fchdir(back); err == nil && back != nil {
-		err = os.NewSyscallError("fchdir", back)
-	}
-	return err
+	return nil
 }
 
 // place attaches a detached mount at a directory of the root, making it if the

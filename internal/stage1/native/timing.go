@@ -3,8 +3,11 @@
 package native
 
 import (
+	"cmp"
 	"fmt"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,20 +39,25 @@ func (t *timing) add(name string) {
 
 func (t *timing) String() string { return strings.Join(t.stamps, ",") }
 
-// printTiming shows how long each step took, from stage0's stamps and init's.
+// printTiming shows when each step was reached and how long after the one
+// before, from stage0's stamps and init's. The two work side by side, so a step
+// is not always what the time before it went into.
 func printTiming(stamps string) {
-	var first, last int64
-	fmt.Fprintf(os.Stderr, "timing: %10s %10s  step\n", "step", "total")
+	type mark struct {
+		name string
+		at   int64
+	}
+	var marks []mark
 	for s := range strings.SplitSeq(stamps, ",") {
 		name, value, _ := strings.Cut(s, "=")
-		var at int64
-		if _, err := fmt.Sscan(value, &at); err != nil {
-			continue
+		if at, err := strconv.ParseInt(value, 10, 64); err == nil {
+			marks = append(marks, mark{name, at})
 		}
-		if first == 0 {
-			first, last = at, at
-		}
-		fmt.Fprintf(os.Stderr, "timing: %10v %10v  %s\n", time.Duration(at-last).Round(time.Microsecond), time.Duration(at-first).Round(time.Microsecond), name)
-		last = at
+	}
+	slices.SortStableFunc(marks, func(a, b mark) int { return cmp.Compare(a.at, b.at) })
+	fmt.Fprintf(os.Stderr, "timing: %10s %10s  step\n", "step", "total")
+	for i, m := range marks {
+		step := m.at - marks[max(i-1, 0)].at
+		fmt.Fprintf(os.Stderr, "timing: %10v %10v  %s\n", time.Duration(step).Round(time.Microsecond), time.Duration(m.at-marks[0].at).Round(time.Microsecond), m.name)
 	}
 }

@@ -22,6 +22,28 @@ type source struct {
 	directory bool
 }
 
+// openVolumes opens the sources of the app's mounts, in the document's order.
+func openVolumes(app *contract.App) ([]source, error) {
+	list := make([]source, 0, len(app.Mounts))
+	for i := range app.Mounts {
+		v, err := openVolume(&app.Mounts[i])
+		if err != nil {
+			closeVolumes(list)
+			return nil, fmt.Errorf("cannot set up app %q: %w", app.Name, err)
+		}
+		list = append(list, v)
+	}
+	return list, nil
+}
+
+func closeVolumes(list []source) {
+	for _, v := range list {
+		if v.mount > 0 {
+			unix.Close(v.mount)
+		}
+	}
+}
+
 // openVolume takes a detached copy of the source's mount, with the volume's
 // flags on it.
 func openVolume(v *contract.Mount) (source, error) {
@@ -65,10 +87,10 @@ func cloneVolume(v *contract.Mount) (source, error) {
 }
 
 // attachVolumes attaches the app's volumes in the order of the document.
-func attachVolumes(root int, app *contract.App, src *sources) error {
+func attachVolumes(root int, app *contract.App, sources []source) error {
 	for i := range app.Mounts {
 		v := &app.Mounts[i]
-		if err := attachVolume(root, v, src.volumes[i]); err != nil {
+		if err := attachVolume(root, v, sources[i]); err != nil {
 			return fmt.Errorf("cannot mount volume %q at %s: %w", v.Volume, v.Target, err)
 		}
 	}
