@@ -93,8 +93,10 @@ func TestLayersAreShared(t *testing.T) {
 	before := layers(t, h.Dir)
 	s.Forget()
 	h.Must("fetch", s.URL("nginx"))
-	if added := len(layers(t, h.Dir)) - len(before); added != 1 {
-		t.Errorf("the second image added %d layer trees, want 1", added)
+	// Its own layer, and maybe the few empty directories that package settle puts
+	// on top of layers that do not announce all of theirs.
+	if added := len(layers(t, h.Dir)) - len(before); added < 1 || added > 2 {
+		t.Errorf("the second image added %d layer trees, want its own and at most one settled", added)
 	}
 	dir := strings.TrimSuffix(strings.TrimPrefix(image(t, images.Etcd), "oci:"), ":etcd")
 	var m struct {
