@@ -261,11 +261,22 @@ func DecodeManifest(b []byte) (Manifest, error) {
 		case "namespaces":
 			m.Namespaces = r.Strings()
 		case "features":
-			m.Features = plainjson.List(r, func(r *plainjson.Reader) Feature { return Feature(r.String()) })
+			m.Features = features(r.Strings())
 		}
 	}
 	if err := r.End(); err != nil {
 		return Manifest{}, err
 	}
 	return m, nil
+}
+
+func features(words []string) []Feature {
+	if words == nil {
+		return nil
+	}
+	list := make([]Feature, len(words))
+	for i, w := range words {
+		list[i] = Feature(w)
+	}
+	return list
 }
