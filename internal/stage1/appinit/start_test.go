@@ -54,3 +54,14 @@ func TestWorkingDirCannotBeTheSupervisors(t *testing.T) {
 		}
 	}
 }
+
+func TestAccountsAreNotReadFromProc(t *testing.T) {
+	root, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(root)
+	if text, err := readInRoot(root, "proc/version"); err == nil {
+		t.Errorf("read %q", text)
+	}
+}

@@ -187,7 +187,10 @@ func readInRoot(root int, path string) (string, error) {
 	f := os.NewFile(uintptr(fd), path)
 	defer f.Close()
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+	var fs unix.Statfs_t
+	// A link to /proc/kmsg is a regular file, too: reading it waits, and takes
+	// the host's messages away.
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || unix.Fstatfs(fd, &fs) != nil || fs.Type == unix.PROC_SUPER_MAGIC {
 		return "", fmt.Errorf("cannot read the image's /%s: not a regular file", path)
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxAccounts+1))
