@@ -122,6 +122,10 @@ func (r *Request) plan(st *store.Store, apps []*app) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	skeleton, err := st.Skeleton()
+	if err != nil {
+		return nil, err
+	}
 	for _, a := range apps {
 		layers, err := tree.For(a.image, st)
 		if err == nil && len(layers) == 0 {
@@ -138,7 +142,7 @@ func (r *Request) plan(st *store.Store, apps []*app) (*plan, error) {
 		if err != nil {
 			return nil, fmt.Errorf("app %q: %w", a.Name, err)
 		}
-		c.Layers = layers
+		c.Layers = append([]string{skeleton}, layers...)
 		c.Upper = filepath.Join(runDir, lifecycle.UpperDir(a.Name))
 		c.Work = filepath.Join(runDir, lifecycle.WorkDir(a.Name))
 		pl.document.Apps = append(pl.document.Apps, *c)

@@ -124,7 +124,7 @@ func TestPod(t *testing.T) {
 		want := &contract.Pod{Version: 1, UUID: string(p.ID()), Flavor: "/opt/stage1-all.json", Hostname: "rkt-" + string(p.ID()),
 			Network: "none", StopSeconds: 10, Hosts: &hosts, HostsIfMissing: true,
 			Apps: []contract.App{{Name: "web", Exec: []string{"/bin/web", "serve"}, User: "0", Group: "0", WorkingDir: "/",
-				Layers: []string{f.st.LayerPath(f.rec.Layers[0].DiffID), f.st.LayerPath(f.rec.Layers[1].DiffID)},
+				Layers: []string{filepath.Join(f.req.DataDir, "layers", "skeleton"), f.st.LayerPath(f.rec.Layers[0].DiffID), f.st.LayerPath(f.rec.Layers[1].DiffID)},
 				Upper:  run + "/upper-web", Work: run + "/work-web",
 				Environment: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 					"SHELL=/bin/sh", "USER=root", "LOGNAME=root", "HOME=/root", "AC_APP_NAME=web"}}}}

@@ -354,11 +354,8 @@ func (s *shelf) etc(root int, app *contract.App) error {
 	}
 	for _, f := range files {
 		if f.onlyThere || f.onlyMissing {
-			fd, err := safepath.OpenInRoot(root, "etc/"+f.name, unix.O_PATH)
-			if err == nil {
-				unix.Close(fd)
-			}
-			if there := err == nil; there == f.onlyMissing {
+			exists, empty := lookAt(root, "etc/"+f.name)
+			if f.onlyThere && !exists || f.onlyMissing && exists && !empty {
 				continue
 			}
 		}
@@ -367,6 +364,20 @@ func (s *shelf) etc(root int, app *contract.App) error {
 		}
 	}
 	return nil
+}
+
+// lookAt tells whether the root has something at path, and whether that is an
+// empty file, which is only a place to mount over, of the image's making or
+// stage0's.
+func lookAt(root int, path string) (exists, empty bool) {
+	fd, err := safepath.OpenInRoot(root, path, unix.O_PATH)
+	if err != nil {
+		return false, false
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
+	return true, err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0
 }
 
 // bindContent writes a file on the shelf and binds it at target.
