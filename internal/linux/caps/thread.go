@@ -5,6 +5,8 @@ package caps
 import (
 	"fmt"
 	"math/bits"
+	"runtime"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -146,4 +148,26 @@ func (p *Plan) SetThread() unix.Errno {
 		}
 	}
 	return 0
+}
+
+// Limit gives up, in all threads of this process, what it has beyond keep. It
+// cannot be undone.
+func Limit(keep Set) error {
+	now, err := Current()
+	if err != nil {
+		return err
+	}
+	held := now.Permitted & keep
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	data := [2]unix.CapUserData{
+		{Effective: uint32(held), Permitted: uint32(held)},
+		{Effective: uint32(held >> 32), Permitted: uint32(held >> 32)},
+	}
+	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&hdr)), uintptr(unsafe.Pointer(&data[0])), 0)
+	runtime.KeepAlive(&hdr)
+	runtime.KeepAlive(&data)
+	if errno != 0 {
+		return fmt.Errorf("cannot give up capabilities: %w", errno)
+	}
+	return nil
 }

@@ -31,10 +31,11 @@ type Child struct {
 }
 
 type call struct {
-	what   string
-	nr     uintptr
-	args   [5]uintptr
-	ignore syscall.Errno // this errno is no failure
+	what     string
+	nr       uintptr
+	args     [5]uintptr
+	ignore   syscall.Errno // this errno is no failure
+	optional bool          // no errno is
 }
 
 // Error is a system call that did not work in the child.
@@ -60,6 +61,12 @@ func (c *Child) Call(what string, nr uintptr, args ...uintptr) {
 func (c *Child) CallIgnoring(errno syscall.Errno, what string, nr uintptr, args ...uintptr) {
 	c.Call(what, nr, args...)
 	c.calls[len(c.calls)-1].ignore = errno
+}
+
+// Try is Call whose failure is of no consequence.
+func (c *Child) Try(what string, nr uintptr, args ...uintptr) {
+	c.Call(what, nr, args...)
+	c.calls[len(c.calls)-1].optional = true
 }
 
 // Keep holds v until Start returns.
@@ -164,7 +171,7 @@ func fork(args *cloneArgs, calls []call, v *verdict) (pid int, errno syscall.Err
 	for i := range calls {
 		k := &calls[i]
 		_, _, e := syscall.RawSyscall6(k.nr, k.args[0], k.args[1], k.args[2], k.args[3], k.args[4], 0)
-		if e != 0 && e != k.ignore {
+		if e != 0 && e != k.ignore && !k.optional {
 			v.errno = e
 			v.failed = i + 1
 			break

@@ -94,8 +94,9 @@ func CopyIn(master, in int) (escaped bool) {
 	}
 }
 
-// CopyOut carries bytes from the pty to the caller until all slaves are closed.
-func CopyOut(out, master int) {
+// CopyOut carries bytes from the pty to the caller until all slaves are closed
+// (nil), or the caller takes no more (an error).
+func CopyOut(out, master int) error {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := unix.Read(master, buf)
@@ -103,9 +104,21 @@ func CopyOut(out, master int) {
 			continue
 		}
 		if err != nil || n <= 0 { // EIO: the last slave was closed
-			return
+			return nil
 		}
-		if writeAll(out, buf[:n]) != nil {
+		if err := writeAll(out, buf[:n]); err != nil {
+			return err
+		}
+	}
+}
+
+// Discard reads from the pty until all slaves are closed, so that nobody who
+// writes to it waits for ever.
+func Discard(master int) {
+	buf := make([]byte, 4096)
+	for {
+		n, err := unix.Read(master, buf)
+		if err != unix.EINTR && (err != nil || n <= 0) {
 			return
 		}
 	}

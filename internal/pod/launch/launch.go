@@ -41,6 +41,10 @@ func Begin(f Flavor, doc *contract.Pod, timing bool) (*Start, error) {
 	// The child is killed when the thread that made it ends; in Exec this one
 	// becomes the process itself.
 	runtime.LockOSThread()
+	// What the caller of rkt left open is not the pod's.
+	if err := unix.CloseRange(3, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return nil, os.NewSyscallError("close_range", err)
+	}
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socketpair", err)

@@ -112,7 +112,7 @@ func TestManifest(t *testing.T) {
 	// No app section: the image's.
 	f.manifest(`{"acVersion":"0.8.11","acKind":"PodManifest","apps":[{"name":"x","image":{"id":"sha256-aa"}}]}`)
 	_, c, m := f.pod()
-	if a := c.Apps[0]; a.Name != "x" || a.User != "7" || !slices.Contains(a.Environment, "A=image") || a.StopSignal != "SIGINT" {
+	if a := c.Apps[0]; a.Name != "x" || a.User != "7" || !slices.Contains(a.Environment, "A=image") || a.StopSignal != "2" {
 		t.Errorf("%+v", a)
 	}
 	if m.Apps[0].Image.ID != f.rec.ID {

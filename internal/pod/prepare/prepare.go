@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -174,6 +175,13 @@ func (a *app) document(f *Flavor, mounts []contract.Mount) (*contract.App, error
 	}
 	if c.WorkingDir == "" {
 		c.WorkingDir = "/"
+	}
+	if c.StopSignal != "" {
+		n, err := pod.ParseSignal(c.StopSignal)
+		if err != nil {
+			return nil, err
+		}
+		c.StopSignal = strconv.Itoa(n)
 	}
 	is, err := pod.Isolate(o.Isolators)
 	if err != nil {

@@ -39,6 +39,8 @@ type Process struct {
 	Root string
 	// CgroupFD is the cgroup v2 directory to be born in; 0 for the caller's.
 	CgroupFD int
+	// DieWithParent: the process is killed when the thread that calls Start ends.
+	DieWithParent bool
 	// CgroupView mounts the process's own cgroup, read-only, at this directory
 	// if it is there; "" does not.
 	CgroupView string
@@ -72,6 +74,10 @@ func (p *Process) Start() (int, error) {
 	}
 	if err := p.privileges(c); err != nil {
 		return 0, err
+	}
+	if p.DieWithParent {
+		// After the ids: a change of them clears it.
+		c.Call("end with the parent", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
 	}
 	if p.Filter != nil {
 		// The last thing before exec, so that it need not allow what only we
@@ -124,7 +130,7 @@ func (p *Process) root(c *forkexec.Child) error {
 		}
 		fstype, _ := c.String("cgroup2")
 		c.Call("make a cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
-		c.CallIgnoring(unix.ENOENT, "mount the cgroup", unix.SYS_MOUNT, fstype, view, fstype,
+		c.Try("mount the cgroup", unix.SYS_MOUNT, fstype, view, fstype,
 			unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)
 	}
 	return nil

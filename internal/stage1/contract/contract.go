@@ -176,7 +176,7 @@ type App struct {
 	NoNewPrivs   bool          `json:"noNewPrivileges,omitempty"`
 	OOMScoreAdj  *int          `json:"oomScoreAdj,omitempty"`
 
-	StopSignal string   `json:"stopSignal,omitempty"` // "SIGTERM" if empty
+	StopSignal string   `json:"stopSignal,omitempty"` // a number; SIGTERM if empty
 	PreStart   []string `json:"preStart,omitempty"`   // run as root of the app's root, before Exec
 	PostStop   []string `json:"postStop,omitempty"`
 

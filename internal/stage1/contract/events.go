@@ -11,6 +11,7 @@ import (
 // EventsFile, in the pod directory, is what `run` tells of the pod's life: one
 // line an event, each appended by one write, never changed:
 //
+//	run PID TIME              the process in the caller's place
 //	init PID TIME             the pod's first process, by the host's pid
 //	started APP PID TIME      an app's process, by the host's pid
 //	exited APP STATUS TIME    128+n for signal n
@@ -21,6 +22,7 @@ const EventsFile = "events"
 
 // Events is the content of EventsFile.
 type Events struct {
+	Run     int // pid
 	Init    int // pid; 0 if the pod never started
 	Started time.Time
 	Apps    map[string]AppEvents
@@ -28,7 +30,7 @@ type Events struct {
 
 // AppEvents is what is known of one app.
 type AppEvents struct {
-	PID      int
+	PID      int // 0 if it had ended before anybody looked
 	Started  time.Time
 	Ended    bool
 	Status   int
@@ -54,6 +56,8 @@ func ParseEvents(text string) Events {
 		}
 		at := time.Unix(0, ns)
 		switch {
+		case f[0] == "run" && len(f) == 3:
+			e.Run = number
 		case f[0] == "init" && len(f) == 3:
 			e.Init, e.Started = number, at
 		case f[0] == "started" && len(f) == 4:
@@ -69,7 +73,10 @@ func ParseEvents(text string) Events {
 	return e
 }
 
-// InitLine, StartedLine and ExitedLine are lines of EventsFile.
+// RunLine, InitLine, StartedLine and ExitedLine are lines of EventsFile.
+func RunLine(pid int, at int64) string { return line("run", "", pid, at) }
+
+// InitLine tells of the pod's first process.
 func InitLine(pid int, at int64) string { return line("init", "", pid, at) }
 
 // StartedLine tells of an app's process.

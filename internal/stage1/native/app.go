@@ -24,14 +24,14 @@ type app struct {
 	root   int // descriptor of its root
 	cgroup int // descriptor of its cgroup; 0 if the pod has none
 	pid    int // 0 before and after; guarded by supervisor.mu
-	log    *logFile
+	out    output
 	user   appinit.Credential
+	// bounding is the app's capability bounding set.
+	bounding caps.Set
 }
 
+// stopSignal is the app's own; the document has it as a number.
 func (a *app) stopSignal() unix.Signal {
-	if n := unix.SignalNum(a.StopSignal); n != 0 {
-		return n
-	}
 	if n, err := strconv.Atoi(a.StopSignal); err == nil && n > 0 && n < 65 {
 		return unix.Signal(n)
 	}
@@ -46,6 +46,9 @@ func (s *supervisor) start(a *app) error {
 	}
 	if len(a.PreStart) > 0 {
 		status, err := s.handler(a, a.PreStart)
+		if s.isStopping() {
+			return nil
+		}
 		if err == nil && status != 0 {
 			err = fmt.Errorf("it ended with status %d", status)
 		}
@@ -57,7 +60,7 @@ func (s *supervisor) start(a *app) error {
 	if err != nil {
 		return fmt.Errorf("cannot run app %q: %w", a.Name, err)
 	}
-	p.User = a.user
+	p.User, a.bounding = a.user, p.Bounding
 	done, err := s.streams(a, p)
 	if err != nil {
 		return fmt.Errorf("cannot run app %q: %w", a.Name, err)
@@ -100,12 +103,13 @@ func (s *supervisor) process(a *app, argv []string) (*appinit.Process, error) {
 		return nil, err
 	}
 	p.Root = "/" + a.Name
-	p.CgroupView = "/sys/fs/cgroup"
 	if p.Program, err = appinit.LookupProgram(a.root, argv[0], a.WorkingDir, a.Environment); err != nil {
 		return nil, err
 	}
 	p.Argv = argv
-	p.CgroupFD = a.cgroup
+	if p.CgroupFD = a.cgroup; a.cgroup > 0 {
+		p.CgroupView = "/sys/fs/cgroup"
+	}
 	return p, nil
 }
 
@@ -154,7 +158,18 @@ func (s *supervisor) handler(a *app, argv []string) (status int, err error) {
 	if err != nil {
 		return 0, p.Failed(a.root, err)
 	}
-	return waitFor(pid)
+	s.mu.Lock()
+	s.handlerPID = pid
+	stopping := s.stopping
+	s.mu.Unlock()
+	if stopping {
+		s.stop()
+	}
+	status, err = waitFor(pid)
+	s.mu.Lock()
+	s.handlerPID = 0
+	s.mu.Unlock()
+	return status, err
 }
 
 func (s *supervisor) postStop(a *app) error {
@@ -208,13 +223,15 @@ func (s *supervisor) streams(a *app, p *appinit.Process) (done func(), err error
 		}
 	}
 	for i, mode := range []contract.Stream{1: a.Stdout, 2: a.Stderr} {
-		switch mode {
-		case contract.Null:
+		switch {
+		case i == 0:
+		case mode == contract.Null:
 			if err := useNull(i); err != nil {
 				return nil, err
 			}
-		case contract.Log:
-			w, err := a.log.stream(i)
+		// Not the caller's terminal itself: what is typed could be read from it.
+		case mode == contract.Log, pty.IsTerminal(i):
+			w, err := a.out.pipe(i, mode == contract.Log)
 			if err != nil {
 				return nil, err
 			}
@@ -225,8 +242,8 @@ func (s *supervisor) streams(a *app, p *appinit.Process) (done func(), err error
 	return done, appinit.LendOutput(a.user.UID, p.Stdio[1], p.Stdio[2])
 }
 
-// terminal makes a pty in the app's own /dev/pts, gives its master to `run`
-// and its slave to the app, as /dev/console too.
+// terminal makes a pty in the app's own /dev/pts and gives its master to `run`
+// and its slave to the app.
 func (s *supervisor) terminal(a *app) (slave int, err error) {
 	pts, err := safepath.OpenInRoot(a.root, "dev/pts", unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {

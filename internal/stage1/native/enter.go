@@ -128,6 +128,7 @@ func withTerm(env []string) []string {
 // if the caller has a terminal, passes signals on and waits for its end.
 func attend(p *appinit.Process, root int) (int, error) {
 	p.Stdio = [3]int{0, 1, 2}
+	p.DieWithParent = true
 	master := -1
 	if pty.IsTerminal(0) && pty.IsTerminal(1) {
 		pts, err := safepath.OpenInRoot(root, "dev/pts", unix.O_PATH|unix.O_DIRECTORY)
@@ -176,7 +177,10 @@ func attend(p *appinit.Process, root int) (int, error) {
 		}
 		unix.Close(p.Stdio[0])
 		go pty.CopyIn(master, 0)
-		pty.CopyOut(1, master)
+		if pty.CopyOut(1, master) != nil {
+			_ = unix.Kill(pid, unix.SIGHUP)
+			pty.Discard(master)
+		}
 	}
 	return waitFor(pid)
 }

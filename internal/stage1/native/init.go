@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/failpoint"
+	"github.com/rkt/rkt/internal/linux/caps"
 	"github.com/rkt/rkt/internal/linux/cgroup"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
@@ -33,9 +34,10 @@ type supervisor struct {
 	apps  []*app
 	oom   int // this process's oom_score_adj, open if an app wants its own
 
-	mu       sync.Mutex // guards what follows and the apps' pids
-	stopping bool
-	status   int // of the first app that failed
+	mu         sync.Mutex // guards what follows and the apps' pids
+	stopping   bool
+	status     int // of the first app that failed
+	handlerPID int // of the event handler that runs
 }
 
 // Init is the `init` entry point: the pod's first process. It returns the
@@ -72,22 +74,69 @@ func Init() (int, error) {
 		return 0, err
 	}
 	s.marks.add("roots ready")
+	// A single app without a handler is started before anything listens, so that
+	// no second thread is needed until then; a signal waits in the socket.
+	quick := len(s.apps) == 1 && len(s.apps[0].PreStart) == 0
+	if !quick {
+		s.hear()
+	}
 	for _, a := range s.apps {
 		if err := s.start(a); err != nil {
 			return 0, err
 		}
+		if s.isStopping() {
+			break
+		}
 	}
-	// Only now, so that no second thread was needed until here. As pid 1 it
-	// must not die of what an app sends; `run` speaks by control.
-	signal.Notify(make(chan os.Signal, 1), unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT,
-		unix.SIGUSR1, unix.SIGUSR2, unix.SIGABRT, unix.SIGALRM, unix.SIGPIPE, unix.SIGPWR)
-	go s.listen()
 	s.marks.add("apps started")
+	if quick {
+		s.hear()
+	}
+	if err := s.settle(); err != nil {
+		return 0, err
+	}
 	failpoint.Hit("native/apps-started")
 	if s.marks.wanted {
 		_ = s.ctl.send(message{kind: kindTiming, text: s.marks.String()}, -1)
 	}
 	return s.reap(), nil
+}
+
+// hear makes this process deaf to what apps may send to pid 1, of which the Go
+// runtime would die, and listens to `run` instead.
+func (s *supervisor) hear() {
+	signal.Notify(make(chan os.Signal, 1))
+	go s.listen()
+}
+
+// settle gives up what is not needed once the apps run: an app that was given
+// CAP_SYS_PTRACE could take this process over, and must gain nothing by that.
+// With a post-stop handler to come all is kept.
+func (s *supervisor) settle() error {
+	keep := caps.Of(unix.CAP_KILL)
+	for _, a := range s.apps {
+		if len(a.PostStop) > 0 {
+			return nil
+		}
+		keep |= a.bounding
+	}
+	for _, a := range s.apps {
+		unix.Close(a.root)
+		if a.cgroup > 0 {
+			unix.Close(a.cgroup)
+		}
+	}
+	s.shelf.close()
+	if s.oom > 0 {
+		unix.Close(s.oom)
+	}
+	return caps.Limit(keep)
+}
+
+func (s *supervisor) isStopping() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopping
 }
 
 // separate does what needs no pod, while stage0 still writes it.
@@ -146,7 +195,7 @@ func (s *supervisor) setUp(roots []int) error {
 	for i := range doc.Apps {
 		a := &app{App: &doc.Apps[i]}
 		s.apps = append(s.apps, a)
-		if a.log, err = openLog(a.App); err != nil {
+		if a.out.log, err = openLog(a.App); err != nil {
 			return err
 		}
 		if s.group != "" {
@@ -252,6 +301,9 @@ func (s *supervisor) stop() {
 			_ = unix.Kill(a.pid, a.stopSignal())
 		}
 	}
+	if s.handlerPID > 0 {
+		_ = unix.Kill(s.handlerPID, unix.SIGTERM)
+	}
 	if s.stopping {
 		return
 	}
@@ -263,6 +315,9 @@ func (s *supervisor) stop() {
 // status: that of the first app that failed, else 0. When an app fails, the
 // others are stopped; when one ends well, the others go on.
 func (s *supervisor) reap() int {
+	if s.running() == 0 { // stopped before an app was started
+		return 128 + int(unix.SIGTERM)
+	}
 	for {
 		var ws unix.WaitStatus
 		pid, err := unix.Wait4(-1, &ws, 0, nil)
@@ -282,13 +337,9 @@ func (s *supervisor) reap() int {
 func (s *supervisor) ended(pid int, ws unix.WaitStatus) (last bool) {
 	s.mu.Lock()
 	var a *app
-	running := 0
 	for _, other := range s.apps {
-		switch {
-		case other.pid == pid:
+		if other.pid == pid {
 			a = other
-		case other.pid > 0:
-			running++
 		}
 	}
 	if a == nil {
@@ -304,7 +355,14 @@ func (s *supervisor) ended(pid int, ws unix.WaitStatus) (last bool) {
 	if err := s.postStop(a); err != nil {
 		fmt.Fprintln(os.Stderr, "stage1:", err)
 	}
-	a.log.drain()
+	running := s.running()
+	if running == 0 {
+		// The pod is over; what apps left behind holds their streams open.
+		_ = unix.Kill(-1, unix.SIGKILL)
+		for _, a := range s.apps {
+			a.out.drain(time.Duration(s.doc.StopSeconds) * time.Second)
+		}
+	}
 	failpoint.Hit("native/app-ended")
 	_ = s.ctl.send(message{kind: kindExited, app: a.Name, number: status, time: time.Now().UnixNano()}, -1)
 	if running == 0 {
@@ -314,6 +372,18 @@ func (s *supervisor) ended(pid int, ws unix.WaitStatus) (last bool) {
 		s.stop()
 	}
 	return false
+}
+
+// running counts the apps whose process has not ended.
+func (s *supervisor) running() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.apps {
+		if a.pid > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // exitStatus is the shell's reading of a wait status: 128+n for signal n.

@@ -14,18 +14,18 @@ import (
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
-// logFile keeps what an app writes, in the format that Kubernetes reads
-// ("<RFC 3339 time> stdout|stderr F|P <text>"), and passes it on to the
-// caller's own stream. A nil logFile belongs to an app that wants no log.
-type logFile struct {
-	mu    sync.Mutex // one line at a time
-	f     *os.File
+// output carries what an app writes to the caller's streams and, if a log is
+// wanted, to the app's log file, in the format that Kubernetes reads
+// ("<RFC 3339 time> stdout|stderr F|P <text>").
+type output struct {
+	mu    sync.Mutex // one line at a time in the log
+	log   *os.File   // nil: no log
 	pumps sync.WaitGroup
 }
 
 // openLog opens log/<app> in the pod directory, which is the working directory
 // now and out of sight later.
-func openLog(a *contract.App) (*logFile, error) {
+func openLog(a *contract.App) (*os.File, error) {
 	if a.Stdout != contract.Log && a.Stderr != contract.Log {
 		return nil, nil
 	}
@@ -36,31 +36,41 @@ func openLog(a *contract.App) (*logFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open log of app %q: %w", a.Name, err)
 	}
-	return &logFile{f: f}, nil
+	return f, nil
 }
 
-// stream starts a pump for descriptor 1 or 2 and returns the writing end for
-// the app; the caller closes it.
-func (l *logFile) stream(fd int) (int, error) {
+// pipe starts a pump to descriptor 1 or 2 and returns the writing end for the
+// app; the caller closes it.
+func (o *output) pipe(fd int, logged bool) (int, error) {
 	p := make([]int, 2)
 	if err := unix.Pipe2(p, unix.O_CLOEXEC); err != nil {
 		return -1, os.NewSyscallError("pipe2", err)
 	}
 	name := map[int]string{1: "stdout", 2: "stderr"}[fd]
-	l.pumps.Go(func() { l.pump(os.NewFile(uintptr(p[0]), name), fd, name) })
+	o.pumps.Go(func() { o.pump(os.NewFile(uintptr(p[0]), name), fd, name, logged) })
 	return p[1], nil
 }
 
-// pump copies until all writers are gone. A full disk or a closed caller must
-// not stop the app: lines are dropped then.
-func (l *logFile) pump(r *os.File, to int, name string) {
+// pump copies until all writers are gone. The log comes first: it does not wait
+// for a caller who reads slowly. A full disk or a caller that is gone must not
+// stop the app: lines are dropped then.
+func (o *output) pump(r *os.File, to int, name string, logged bool) {
 	defer r.Close()
 	in := bufio.NewReaderSize(r, 16<<10)
 	for {
-		line, err := in.ReadSlice('\n')
-		if len(line) > 0 {
-			l.write(name, line)
-			_, _ = unix.Write(to, line)
+		var chunk []byte
+		var err error
+		if logged {
+			chunk, err = in.ReadSlice('\n')
+		} else if _, err = in.Peek(1); err == nil {
+			chunk, err = in.Peek(in.Buffered())
+			_, _ = in.Discard(len(chunk))
+		}
+		if len(chunk) > 0 {
+			if logged {
+				o.write(name, chunk)
+			}
+			_ = writeAll(to, chunk)
 		}
 		if err != nil && err != bufio.ErrBufferFull {
 			return
@@ -68,28 +78,41 @@ func (l *logFile) pump(r *os.File, to int, name string) {
 	}
 }
 
-func (l *logFile) write(name string, line []byte) {
+func writeAll(fd int, b []byte) error {
+	for len(b) > 0 {
+		n, err := unix.Write(fd, b)
+		switch err {
+		case nil:
+			b = b[n:]
+		case unix.EINTR:
+		case unix.EAGAIN:
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, -1)
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *output) write(name string, line []byte) {
 	tag := "P"
 	if n := len(line); line[n-1] == '\n' {
 		line, tag = line[:n-1], "F"
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	b := time.Now().UTC().AppendFormat(nil, "2006-01-02T15:04:05.000000000Z07:00")
 	b = append(append(append(append(append(append(append(b, ' '), name...), ' '), tag...), ' '), line...), '\n')
-	_, _ = l.f.Write(b)
+	_, _ = o.log.Write(b)
 }
 
-// drain waits until what an ended app wrote is in the log; what its
-// descendants still hold open is not waited for longer than a moment.
-func (l *logFile) drain() {
-	if l == nil {
-		return
-	}
+// drain waits until all that was written has been passed on, for limit at most:
+// a caller may never read again.
+func (o *output) drain(limit time.Duration) {
 	done := make(chan struct{})
-	go func() { l.pumps.Wait(); close(done) }()
+	go func() { o.pumps.Wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(200 * time.Millisecond):
+	case <-time.After(limit):
 	}
 }

@@ -58,6 +58,15 @@ func (s *shelf) attach(doc *contract.Pod) error {
 	return nil
 }
 
+// close gives back what only the making of roots needs.
+func (s *shelf) close() {
+	for _, fd := range []int{s.fd, s.shm, s.empty} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+}
+
 // pivot makes the shelf the root of the supervisor's mount namespace and lets
 // the host's mounts go.
 func (s *shelf) pivot() error {
@@ -91,6 +100,7 @@ func (s *shelf) appRoot(app *contract.App, root int, volumes []source) error {
 		{"/sys", func() error { return s.sys(root) }},
 		{"/dev", func() error { return s.dev(root) }},
 		{"/etc", func() error { return s.etc(root, app) }},
+		{"the working directory", func() error { return workingDir(root, app) }},
 		{"volumes", func() error { return attachVolumes(root, app, volumes) }},
 	}
 	for _, step := range steps {
@@ -106,6 +116,19 @@ func (s *shelf) appRoot(app *contract.App, root int, volumes []source) error {
 		}
 	}
 	return nil
+}
+
+// workingDir makes the directory the app is to start in, if the image has none,
+// as images expect.
+func workingDir(root int, app *contract.App) error {
+	if app.WorkingDir == "" || app.WorkingDir == "/" {
+		return nil
+	}
+	fd, err := safepath.MkdirAllInRoot(root, app.WorkingDir, 0o755)
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
 }
 
 // place attaches a detached mount at a directory of the root, making it if the

@@ -46,7 +46,8 @@ func Run() (int, error) {
 	if r.file, err = os.OpenFile(contract.EventsFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o644); err != nil {
 		return 0, fmt.Errorf("cannot note the pod's events: %w", err)
 	}
-	r.note(contract.InitLine(r.init, time.Now().UnixNano()))
+	now := time.Now().UnixNano()
+	r.note(contract.RunLine(os.Getpid(), now) + contract.InitLine(r.init, now))
 	failpoint.Hit("native/run-started")
 	go r.listen()
 	go r.wait()
@@ -139,9 +140,8 @@ func (r *runner) signal(sig unix.Signal) {
 func (r *runner) handle(m received) {
 	switch m.kind {
 	case kindStarted:
-		if pid := hostPID(m.fd); pid > 0 {
-			r.note(contract.StartedLine(m.app, pid, m.time))
-		}
+		// One that has ended already has no pid any more.
+		r.note(contract.StartedLine(m.app, max(hostPID(m.fd), 0), m.time))
 	case kindExited:
 		r.note(contract.ExitedLine(m.app, m.number, m.time))
 	case kindTTY:
@@ -166,7 +166,11 @@ func (r *runner) terminal(master int) {
 	r.master = master
 	r.drained = make(chan struct{})
 	go func() {
-		pty.CopyOut(1, master)
+		if err := pty.CopyOut(1, master); err != nil {
+			// Nobody sees the app any more: what a terminal's end means.
+			r.signal(unix.SIGHUP)
+			pty.Discard(master)
+		}
 		close(r.drained)
 	}()
 	go func() {

@@ -16,13 +16,10 @@ import (
 )
 
 // Stop is the `stop` entry point: SIGTERM to the pod's `run` process, which
-// asks the apps to end, or with force SIGKILL, which ends everything at once.
-// A pod that has ended already is fine.
+// asks the apps to end, or with force SIGKILL to its first process, with which
+// the kernel ends all others and of which `run` tells. A pod that has ended
+// already is fine.
 func Stop(force bool) error {
-	sig := unix.SIGTERM
-	if force {
-		sig = unix.SIGKILL
-	}
 	init, err := openInit(".")
 	if err != nil {
 		return err
@@ -31,23 +28,27 @@ func Stop(force bool) error {
 		return nil
 	}
 	defer unix.Close(init.fd)
-	run, err := parent(init.pid)
+	if force {
+		return send(init.fd, unix.SIGKILL)
+	}
+	events, err := readEvents(".")
 	if err != nil {
 		return err
 	}
-	fd, err := unix.PidfdOpen(run, 0)
-	if err == unix.ESRCH {
-		return nil
+	run, err := openProcess(events.Run)
+	if err != nil || run.fd < 0 {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("cannot stop the pod: %w", err)
-	}
-	defer unix.Close(fd)
+	defer unix.Close(run.fd)
 	// init still being its child proves that the pid was not given anew.
-	if again, err := parent(init.pid); err != nil || again != run {
+	if now, err := parent(init.pid); err != nil || now != events.Run {
 		return nil
 	}
-	if err := unix.PidfdSendSignal(fd, sig, nil, 0); err != nil && err != unix.ESRCH {
+	return send(run.fd, unix.SIGTERM)
+}
+
+func send(pidfd int, sig unix.Signal) error {
+	if err := unix.PidfdSendSignal(pidfd, sig, nil, 0); err != nil && err != unix.ESRCH {
 		return fmt.Errorf("cannot stop the pod: %w", err)
 	}
 	return nil

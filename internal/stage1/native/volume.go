@@ -115,11 +115,15 @@ func attachVolume(root int, v *contract.Mount, src source) error {
 		return err
 	}
 	defer unix.Close(at)
-	if err := ownPlace(root, at, v.Keep); err != nil {
+	own, err := ownPlace(root, at)
+	if err != nil {
 		return err
 	}
 	m := src.mount
 	if v.Keep {
+		if !own {
+			return nil // another volume, or what hides a part of /proc, lies there
+		}
 		// What the image has there, as a mount of its own that stays writable
 		// when the root's is made read-only.
 		if m, err = mount.Clone(at, "", false); err != nil {
@@ -130,22 +134,18 @@ func attachVolume(root int, v *contract.Mount, src source) error {
 	return mount.Attach(m, at)
 }
 
-// ownPlace refuses what a link in the image makes of a target: the root
-// itself, and for a Keep mount anything but the image's content. A copy of
-// /proc's mount, say, would lie over /proc without what hides parts of it.
-func ownPlace(root, at int, keep bool) error {
+// ownPlace tells whether at is the image's own content, and not of another
+// mount. A target that a link in the image makes the root itself is refused.
+func ownPlace(root, at int) (bool, error) {
 	var r, a unix.Stat_t
 	if err := unix.Fstat(root, &r); err != nil {
-		return os.NewSyscallError("fstat", err)
+		return false, os.NewSyscallError("fstat", err)
 	}
 	if err := unix.Fstat(at, &a); err != nil {
-		return os.NewSyscallError("fstat", err)
+		return false, os.NewSyscallError("fstat", err)
 	}
 	if r.Dev == a.Dev && r.Ino == a.Ino {
-		return errors.New("a link in the image makes it the app's root")
+		return false, errors.New("a link in the image makes it the app's root")
 	}
-	if keep && r.Dev != a.Dev {
-		return errors.New("another mount lies over the image's content there")
-	}
-	return nil
+	return r.Dev == a.Dev, nil
 }

@@ -3,6 +3,8 @@
 package native
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -54,8 +56,19 @@ func TestKeepMountsOnlyTheImagesContent(t *testing.T) {
 			}
 			defer unix.Close(root)
 			for _, target := range []string{"/data", "/new/place", "/todata", "/toproc", "/toroot"} {
-				err := attachVolume(root, &contract.Mount{Target: target, Keep: true}, source{directory: true})
-				got[target] = err == nil
+				before, err := mounts()
+				if err != nil {
+					return err
+				}
+				// What is another mount's is left alone; the root is refused.
+				if err := attachVolume(root, &contract.Mount{Target: target, Keep: true}, source{directory: true}); (err != nil) != (target == "/toroot") {
+					return fmt.Errorf("%s: %w", target, err)
+				}
+				after, err := mounts()
+				if err != nil {
+					return err
+				}
+				got[target] = after > before
 			}
 			return nil
 		}()
@@ -68,4 +81,10 @@ func TestKeepMountsOnlyTheImagesContent(t *testing.T) {
 			t.Errorf("%s mounted: %v, want %v", target, got[target], want)
 		}
 	}
+}
+
+// mounts counts those of the calling thread's namespace.
+func mounts() (int, error) {
+	b, err := os.ReadFile("/proc/thread-self/mountinfo")
+	return bytes.Count(b, []byte("\n")), err
 }
