@@ -102,16 +102,19 @@ func Init() (int, error) {
 	return s.reap(), nil
 }
 
-// hear makes this process deaf to what apps may send to pid 1, of which the Go
-// runtime would die, and listens to `run` instead.
+// hear makes this process deaf to what apps may send to pid 1 and of which the
+// Go runtime would die, and listens to `run` instead.
 func (s *supervisor) hear() {
-	signal.Notify(make(chan os.Signal, 1))
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGILL, unix.SIGTRAP,
+		unix.SIGABRT, unix.SIGBUS, unix.SIGFPE, unix.SIGUSR1, unix.SIGSEGV, unix.SIGUSR2, unix.SIGPIPE, unix.SIGALRM,
+		unix.SIGTERM, unix.SIGSTKFLT, unix.SIGXCPU, unix.SIGXFSZ, unix.SIGVTALRM, unix.SIGIO, unix.SIGPWR, unix.SIGSYS)
 	go s.listen()
 }
 
-// settle gives up what is not needed once the apps run: an app that was given
-// CAP_SYS_PTRACE could take this process over, and must gain nothing by that.
-// With a post-stop handler to come all is kept.
+// settle gives up what is not needed once the apps run, if one of them may
+// trace: with CAP_SYS_PTRACE it can take this process over, and must gain
+// nothing by that. Others cannot look into it. With a post-stop handler to come
+// all is kept.
 func (s *supervisor) settle() error {
 	keep := caps.Of(unix.CAP_KILL)
 	for _, a := range s.apps {
@@ -119,6 +122,9 @@ func (s *supervisor) settle() error {
 			return nil
 		}
 		keep |= a.bounding
+	}
+	if !keep.Has(unix.CAP_SYS_PTRACE) {
+		return nil
 	}
 	for _, a := range s.apps {
 		unix.Close(a.root)

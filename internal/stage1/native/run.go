@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,7 +23,7 @@ import (
 // pod's events, and returns the pod's exit status. Its end is the pod's end: `init`
 // is killed with it.
 func Run() (int, error) {
-	r := &runner{events: make(chan received), ended: make(chan unix.WaitStatus, 1)}
+	r := &runner{}
 	var err error
 	if r.init, err = strconv.Atoi(os.Getenv(contract.EnvInit)); err != nil || r.init < 2 {
 		return 0, fmt.Errorf("cannot start: %s is not set; only rkt starts this program", contract.EnvInit)
@@ -49,9 +50,23 @@ func Run() (int, error) {
 	now := time.Now().UnixNano()
 	r.note(contract.RunLine(os.Getpid(), now) + contract.InitLine(r.init, now))
 	failpoint.Hit("native/run-started")
-	go r.listen()
-	go r.wait()
-	status := r.loop(signals)
+	go func() {
+		for sig := range signals {
+			r.signal(sig.(unix.Signal))
+		}
+	}()
+	// The end of the socket is the end of init.
+	for {
+		m, fd, ok := r.ctl.receive()
+		if !ok {
+			break
+		}
+		r.handle(m, fd)
+	}
+	status, err := waitFor(r.init)
+	if err != nil {
+		return 0, err
+	}
 	r.restoreTerminal()
 	failpoint.Hit("native/ended")
 	if err := removeCgroup(os.Getenv(contract.EnvCgroup)); err != nil {
@@ -60,98 +75,43 @@ func Run() (int, error) {
 	return status, nil
 }
 
-// received is a message and its descriptor, -1 if it has none.
-type received struct {
-	message
-	fd int
-}
-
 type runner struct {
-	init   int
-	ctl    control
-	events chan received
-	ended  chan unix.WaitStatus
+	init int
+	ctl  control
 
 	stage0 string // its time stamps
 	timing bool
 	file   *os.File // contract.EventsFile
 
-	master  int // of the pty of an interactive app; 0 without
+	master  atomic.Int32 // of the pty of an interactive app; 0 without
 	restore func()
 	drained chan struct{}
 }
 
-func (r *runner) listen() {
-	defer close(r.events)
-	for {
-		m, fd, ok := r.ctl.receive()
-		if !ok {
-			return
-		}
-		r.events <- received{m, fd}
-	}
-}
-
-func (r *runner) wait() {
-	var ws unix.WaitStatus
-	for {
-		_, err := unix.Wait4(r.init, &ws, 0, nil)
-		if err == unix.EINTR {
-			continue
-		}
-		r.ended <- ws
-		return
-	}
-}
-
-// loop runs until `init` has ended and all it said is heard.
-func (r *runner) loop(signals <-chan os.Signal) int {
-	events, ended := r.events, r.ended
-	var ws unix.WaitStatus
-	for events != nil || ended != nil {
-		select {
-		case sig := <-signals:
-			r.signal(sig.(unix.Signal))
-		case m, ok := <-events:
-			if !ok {
-				events = nil
-				continue
-			}
-			r.handle(m)
-		case ws = <-ended:
-			ended = nil
-		}
-	}
-	if ws.Exited() {
-		return ws.ExitStatus()
-	}
-	fmt.Fprintf(os.Stderr, "stage1: the pod's supervisor was killed by %v\n", ws.Signal())
-	return 128 + int(ws.Signal())
-}
-
 func (r *runner) signal(sig unix.Signal) {
-	if sig == unix.SIGWINCH && r.master > 0 {
-		pty.CopySize(r.master, 0)
+	if master := int(r.master.Load()); sig == unix.SIGWINCH && master > 0 {
+		pty.CopySize(master, 0)
 		return
 	}
 	_ = r.ctl.send(message{kind: kindSignal, number: int(sig)}, -1)
 }
 
-func (r *runner) handle(m received) {
+// handle takes a message and the descriptor that came with it, -1 for none.
+func (r *runner) handle(m message, fd int) {
 	switch m.kind {
 	case kindStarted:
 		// One that has ended already has no pid any more.
-		r.note(contract.StartedLine(m.app, max(hostPID(m.fd), 0), m.time))
+		r.note(contract.StartedLine(m.app, max(hostPID(fd), 0), m.time))
 	case kindExited:
 		r.note(contract.ExitedLine(m.app, m.number, m.time))
 	case kindTTY:
-		r.terminal(m.fd)
+		r.terminal(fd)
 		return
 	case kindTiming:
 		printTiming(r.stage0 + "," + m.text)
 	}
-	if m.fd >= 0 {
-		unix.Close(m.fd)
+	if fd >= 0 {
+		unix.Close(fd)
 	}
 }
 
@@ -163,7 +123,7 @@ func (r *runner) terminal(master int) {
 	} else {
 		r.restore = restore
 	}
-	r.master = master
+	r.master.Store(int32(master))
 	r.drained = make(chan struct{})
 	go func() {
 		if err := pty.CopyOut(1, master); err != nil {
@@ -183,7 +143,7 @@ func (r *runner) terminal(master int) {
 // restoreTerminal waits a moment for the last output: processes that apps left
 // behind are dead by now, so the pty has ended.
 func (r *runner) restoreTerminal() {
-	if r.master > 0 {
+	if r.master.Load() > 0 {
 		select {
 		case <-r.drained:
 		case <-time.After(time.Second):
