@@ -150,7 +150,10 @@ func fuzz(fuzztime time.Duration) func(*summary) (string, error) {
 		for _, t := range targets {
 			out, err := exec.Command("go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$",
 				"-fuzztime", fuzztime.String(), "-parallel", "2", t.pkg).CombinedOutput()
-			if err != nil {
+			// On a busy machine the fuzzing engine may take the end of its own
+			// time for a failure; a real one names the input that made it fail.
+			late := bytes.Contains(out, []byte("context deadline exceeded")) && !bytes.Contains(out, []byte("Failing input"))
+			if err != nil && !late {
 				os.Stdout.Write(out)
 				bad = append(bad, t.pkg+" "+t.name)
 				continue
