@@ -71,13 +71,24 @@ func (c *cli) run(w *wish) error {
 	if err := c.needRoot(); err != nil {
 		return err
 	}
-	// The pod's first process comes up while the pod is written to disk.
+	// The pod's first process comes up while images are looked up and the pod is
+	// written to disk; what it is born into is known, but for a manifest's word.
 	var start *launch.Start
-	w.Planned = func(doc *contract.Pod) (err error) {
-		c.clock.mark("plan")
+	begin := func(doc *contract.Pod) (err error) {
 		start, err = launch.Begin(launch.Flavor(w.Flavor), doc, w.timing)
 		c.clock.mark("begin")
 		return err
+	}
+	w.begin = func() error {
+		return begin(&contract.Pod{Network: w.Options.Network, HostIPC: w.Options.HostIPC})
+	}
+	w.Planned = func(doc *contract.Pod) error {
+		c.clock.mark("plan")
+		if start.Fits(doc) {
+			return nil
+		}
+		start.Abort()
+		return begin(doc)
 	}
 	p, err := c.makePod(w)
 	if err != nil {
@@ -115,6 +126,12 @@ func (c *cli) makePod(w *wish) (*lifecycle.Pod, error) {
 	if err != nil {
 		return nil, err
 	}
+	w.DataDir, w.Flavor = dir, prepare.Flavor(flavor)
+	if w.begin != nil {
+		if err := w.begin(); err != nil {
+			return nil, err
+		}
+	}
 	if err := c.readManifest(w); err != nil {
 		return nil, err
 	}
@@ -136,7 +153,6 @@ func (c *cli) makePod(w *wish) (*lifecycle.Pod, error) {
 	defer lease.Close()
 	c.clock.mark("images")
 
-	w.DataDir, w.Flavor = dir, prepare.Flavor(flavor)
 	c.fill(w, refs, records)
 	if w.uuidFileSave != "" {
 		if w.UUID, err = saveUUID(w.uuidFileSave); err != nil {

@@ -29,6 +29,7 @@ var namespaceFlags = map[string]uintptr{
 // for the pod. It belongs to the goroutine that began it.
 type Start struct {
 	flavor  Flavor
+	flags   uintptr // the namespaces init was born in
 	env     []string
 	init    int // pid; 0 if the flavor has none
 	control int // stage0's, and then `run`'s, end of the control socket
@@ -55,7 +56,9 @@ func Begin(f Flavor, doc *contract.Pod, timing bool) (*Start, error) {
 		env = append(env[:len(env):len(env)], contract.EnvTiming+"=")
 	}
 	failpoint.Hit("launch/before-init")
-	s.init, err = startInit(f, doc, ends[1], env)
+	if s.flags, err = namespaces(f, doc); err == nil {
+		s.init, err = startInit(f, s.flags, ends[1], env)
+	}
 	unix.Close(ends[1])
 	failpoint.Hit("launch/init-started")
 	if err != nil {
@@ -139,17 +142,14 @@ func (s *Start) handOver(dir string, doc *contract.Pod, lock int) error {
 	return nil
 }
 
-// startInit starts the flavor's `init`, if it has one, in its namespaces. The
-// child has descriptor 3, its end of the control socket.
-func startInit(f Flavor, doc *contract.Pod, control int, env []string) (pid int, err error) {
-	if len(f.Manifest.Entrypoints["init"]) == 0 {
-		return 0, nil
-	}
-	program, argv, err := f.entrypoint("init")
-	if err != nil {
-		return 0, err
-	}
-	var flags uintptr
+// Fits tells whether the namespaces are those that doc needs.
+func (s *Start) Fits(doc *contract.Pod) bool {
+	flags, err := namespaces(s.flavor, doc)
+	return err == nil && flags == s.flags
+}
+
+// namespaces are clone(2)'s flags for the flavor's `init`.
+func namespaces(f Flavor, doc *contract.Pod) (flags uintptr, err error) {
 	for _, ns := range f.Manifest.Namespaces {
 		flag, ok := namespaceFlags[ns]
 		switch {
@@ -159,6 +159,19 @@ func startInit(f Flavor, doc *contract.Pod, control int, env []string) (pid int,
 		default:
 			flags |= flag
 		}
+	}
+	return flags, nil
+}
+
+// startInit starts the flavor's `init`, if it has one, in its namespaces. The
+// child has descriptor 3, its end of the control socket.
+func startInit(f Flavor, flags uintptr, control int, env []string) (pid int, err error) {
+	if len(f.Manifest.Entrypoints["init"]) == 0 {
+		return 0, nil
+	}
+	program, argv, err := f.entrypoint("init")
+	if err != nil {
+		return 0, err
 	}
 	path, closePath, err := readOnlyPath(program)
 	if err != nil {

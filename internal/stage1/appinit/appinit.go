@@ -72,6 +72,11 @@ func (p *Process) Start() (int, error) {
 			return 0, err
 		}
 	}
+	if p.CgroupView != "" {
+		if err := p.cgroupView(c); err != nil {
+			return 0, err
+		}
+	}
 	if err := p.privileges(c); err != nil {
 		return 0, err
 	}
@@ -123,16 +128,20 @@ func (p *Process) root(c *forkexec.Child) error {
 	c.Call("change the root", unix.SYS_PIVOT_ROOT, dot, dot)
 	c.Call("leave the old root", unix.SYS_UMOUNT2, dot, unix.MNT_DETACH)
 	c.Call("enter the root", unix.SYS_CHDIR, slash)
-	if p.CgroupView != "" {
-		view, err := c.String(p.CgroupView)
-		if err != nil {
-			return err
-		}
-		fstype, _ := c.String("cgroup2")
-		c.Call("make a cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
-		c.Try("mount the cgroup", unix.SYS_MOUNT, fstype, view, fstype,
-			unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)
+	return nil
+}
+
+// cgroupView shows the process its own cgroup as if it were the root of all. A
+// root without a place for it has none.
+func (p *Process) cgroupView(c *forkexec.Child) error {
+	view, err := c.String(p.CgroupView)
+	if err != nil {
+		return err
 	}
+	fstype, _ := c.String("cgroup2")
+	c.Call("make a cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
+	c.Try("mount the cgroup", unix.SYS_MOUNT, fstype, view, fstype,
+		unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)
 	return nil
 }
 

@@ -102,7 +102,9 @@ func (s *supervisor) process(a *app, argv []string) (*appinit.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Root = "/" + a.Name
+	if !s.alone() {
+		p.Root = "/" + a.Name
+	}
 	if p.Program, err = appinit.LookupProgram(a.root, argv[0], a.WorkingDir, a.Environment); err != nil {
 		return nil, err
 	}

@@ -28,6 +28,8 @@ var processName = [...]byte{'r', 'k', 't', '-', 'i', 'n', 'i', 't', 0}
 type supervisor struct {
 	doc   *contract.Pod
 	ctl   control
+	given chan given
+	ready chan struct{} // closed when doc and apps are complete
 	shelf *shelf
 	marks timing
 	group string // the pod's cgroup, absolute on the host; "" where there is none
@@ -46,7 +48,7 @@ type supervisor struct {
 // the pod's; the calling goroutine stays on the main thread.
 func Init() (int, error) {
 	runtime.LockOSThread()
-	s := &supervisor{marks: newTiming()}
+	s := &supervisor{marks: newTiming(), given: make(chan given), ready: make(chan struct{})}
 	s.marks.add("init started")
 	fd, err := inherited(contract.EnvControlFD)
 	if err != nil {
@@ -61,6 +63,8 @@ func Init() (int, error) {
 	if err := s.separate(); err != nil {
 		return 0, err
 	}
+	// Before the pod comes: as pid 1 it must not die of what an app sends.
+	s.hear()
 	s.marks.add("init ready")
 	roots, err := s.receivePod()
 	if errors.Is(err, errAbandoned) {
@@ -73,13 +77,8 @@ func Init() (int, error) {
 	if err := s.setUp(roots); err != nil {
 		return 0, err
 	}
+	close(s.ready)
 	s.marks.add("roots ready")
-	// A single app without a handler is started before anything listens, so that
-	// no second thread is needed until then; a signal waits in the socket.
-	quick := len(s.apps) == 1 && len(s.apps[0].PreStart) == 0
-	if !quick {
-		s.hear()
-	}
 	for _, a := range s.apps {
 		if err := s.start(a); err != nil {
 			return 0, err
@@ -89,9 +88,6 @@ func Init() (int, error) {
 		}
 	}
 	s.marks.add("apps started")
-	if quick {
-		s.hear()
-	}
 	if err := s.settle(); err != nil {
 		return 0, err
 	}
@@ -139,6 +135,8 @@ func (s *supervisor) settle() error {
 	return caps.Limit(keep)
 }
 
+func (s *supervisor) alone() bool { return len(s.doc.Apps) == 1 }
+
 func (s *supervisor) isStopping() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -165,7 +163,8 @@ func (s *supervisor) separate() error {
 // open, so that the pod runs as long as this process does, even if `run` was
 // killed a moment ago, and returns the apps' roots.
 func (s *supervisor) receivePod() (roots []int, err error) {
-	dir, fds, err := s.ctl.receivePod()
+	given := <-s.given
+	dir, fds, err := given.dir, given.fds, given.err
 	if err != nil {
 		return nil, err
 	}
@@ -222,19 +221,21 @@ func (s *supervisor) setUp(roots []int) error {
 		}
 		defer closeVolumes(volumes[i])
 	}
-	// From here on nothing of the host is looked up by a path but its devices.
-	if err := s.shelf.attach(doc); err != nil {
-		return err
-	}
-	failpoint.Hit("native/shelf")
+	// From here on nothing of the host is looked up by a path.
 	for i, a := range s.apps {
 		a.root = roots[i]
-		if err := s.shelf.appRoot(a.App, a.root, volumes[i]); err != nil {
+		if err := s.shelf.appRoot(doc, a.App, a.root, volumes[i], i == len(s.apps)-1); err != nil {
 			return err
 		}
 	}
 	failpoint.Hit("native/roots")
-	if err := s.shelf.pivot(); err != nil {
+	// The only app lives in the supervisor's own mount namespace: one less to
+	// make and to end. Of several each gets one, away from the others' roots.
+	base := s.shelf.fd
+	if s.alone() {
+		base = roots[0]
+	}
+	if err := pivot(base); err != nil {
 		return err
 	}
 	failpoint.Hit("native/pivot")
@@ -264,9 +265,24 @@ func (s *supervisor) makeCgroups() error {
 	return nil
 }
 
-// listen takes messages from `run` until it is gone; then the pod ends. The
-// kernel sees to it (PR_SET_PDEATHSIG), unless stage0 died before that was set.
+// given is the pod as it comes from stage0.
+type given struct {
+	dir string
+	fds []int
+	err error
+}
+
+// listen takes the pod from stage0 and, once there are apps, messages from `run`
+// until that is gone. The kernel ends this process with `run`
+// (PR_SET_PDEATHSIG), but not if stage0 died before it could ask for that.
 func (s *supervisor) listen() {
+	var g given
+	g.dir, g.fds, g.err = s.ctl.receivePod()
+	s.given <- g
+	if g.err != nil {
+		return
+	}
+	<-s.ready
 	for {
 		m, fd, ok := s.ctl.receive()
 		if fd >= 0 {

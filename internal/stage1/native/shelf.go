@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package native
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/failpoint"
+	"github.com/rkt/rkt/internal/linux/mount"
+	"github.com/rkt/rkt/internal/linux/safepath"
+)
+
+// shelf is a small tmpfs on which the pods' roots are put together, and their
+// /proc, /sys and /dev ahead of them, while stage0 still writes the pod. Only
+// the supervisor sees it. In a pod of several apps it becomes the supervisor's
+// own root; in one of a single app it goes with the host's mounts.
+type shelf struct {
+	fd    int // the tmpfs, open for *at calls
+	proc  int // made and masked, attached at .proc
+	sys   int // the same, at .sys
+	dev   int // with its device nodes, at .dev
+	shm   int // /dev/shm of all apps, attached in the first; -1 until then
+	empty int // an empty read-only directory to hide things behind, at .empty
+}
+
+// shelfPlace is where the shelf is attached in the supervisor's mount namespace:
+// a directory that is on every machine, and of which no pod needs anything.
+const shelfPlace = "/proc/fs"
+
+// Attributes of what apps may write to: no device nodes work and, but for the
+// root itself, no set-user-ID program. A device cgroup is not needed then:
+// a node that an app makes with CAP_MKNOD cannot be opened.
+const (
+	noDevices = unix.MOUNT_ATTR_NODEV
+	noTricks  = unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOSUID
+	dataOnly  = noTricks | unix.MOUNT_ATTR_NOEXEC
+)
+
+func newShelf() (_ *shelf, err error) {
+	s := &shelf{shm: -1}
+	if s.fd, err = mount.New("tmpfs", noTricks, "mode=0755", "size=1m"); err != nil {
+		return nil, err
+	}
+	at, err := unix.Open(shelfPlace, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open %s: %w", shelfPlace, err)
+	}
+	defer unix.Close(at)
+	if err := mount.Attach(s.fd, at); err != nil {
+		return nil, fmt.Errorf("cannot mount the supervisor's own tmpfs: %w", err)
+	}
+	failpoint.Hit("native/shelf")
+	for _, part := range []struct {
+		name string
+		fd   *int
+		make func() (int, error)
+		fill func(int) error
+	}{
+		{".empty", &s.empty, func() (int, error) {
+			return mount.New("tmpfs", dataOnly|unix.MOUNT_ATTR_RDONLY, "mode=0555", "size=4k")
+		}, nil},
+		{".proc", &s.proc, newProc, s.maskProc},
+		{".sys", &s.sys, func() (int, error) { return newSys(unix.MOUNT_ATTR_RDONLY) }, s.maskSys},
+		{".dev", &s.dev, func() (int, error) {
+			return mount.New("tmpfs", noTricks|unix.MOUNT_ATTR_NOEXEC, "mode=0755", "size=64k")
+		}, fillDev},
+	} {
+		if *part.fd, err = part.make(); err == nil {
+			err = place(s.fd, part.name, *part.fd)
+		}
+		if err == nil && part.fill != nil {
+			err = part.fill(*part.fd)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot make the pod's /%s: %w", part.name[1:], err)
+		}
+	}
+	return s, nil
+}
+
+// close gives back what only the making of roots needs.
+func (s *shelf) close() {
+	for _, fd := range []int{s.fd, s.proc, s.sys, s.dev, s.shm, s.empty} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+}
+
+// pivot makes root, which is the shelf or a mount on it, the root of the
+// supervisor's mount namespace and lets the host's mounts go.
+func pivot(root int) error {
+	if err := unix.Fchdir(root); err != nil {
+		return os.NewSyscallError("fchdir", err)
+	}
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fmt.Errorf("cannot change to the pod's own root: %w", err)
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("cannot leave the host's root: %w", err)
+	}
+	return os.NewSyscallError("chdir", unix.Chdir("/"))
+}
+
+// take attaches a part of the shelf, with all that is mounted in it, at target:
+// itself if it is the last time, else a copy. It returns a descriptor of what is
+// there now; the caller closes it.
+func take(part, root int, target string, last bool) (int, error) {
+	m, err := unix.Dup(part)
+	if err == nil {
+		unix.CloseOnExec(m)
+	}
+	if !last {
+		m, err = mount.Clone(part, "", true)
+	}
+	if err != nil {
+		return -1, os.NewSyscallError("dup", err)
+	}
+	if err := place(root, target, m); err != nil {
+		unix.Close(m)
+		return -1, err
+	}
+	return m, nil
+}
+
+// place attaches a detached mount at a directory of the root, making it if the
+// image has none, and closes nothing.
+func place(root int, target string, m int) error {
+	at, err := safepath.MkdirAllInRoot(root, target, 0o755)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(at)
+	return mount.Attach(m, at)
+}
