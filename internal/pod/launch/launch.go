@@ -25,23 +25,30 @@ var namespaceFlags = map[string]uintptr{
 	"uts": unix.CLONE_NEWUTS, "net": unix.CLONE_NEWNET, "cgroup": unix.CLONE_NEWCGROUP,
 }
 
-// A Start is a pod that is being started: its first process is there, and waits
-// for the pod. It belongs to the goroutine that began it.
+// A Start is a pod that is being started: its first process comes up, and waits
+// for the pod. A thread of its own makes that process and, in the end, becomes
+// the flavor's `run`: the child is killed when the thread that made it ends, and
+// stage0 has other things to do while it waits for clone(2).
 type Start struct {
 	flavor  Flavor
-	flags   uintptr // the namespaces init was born in
+	flags   uintptr // the namespaces init is born in
 	env     []string
-	init    int // pid; 0 if the flavor has none
 	control int // stage0's, and then `run`'s, end of the control socket
+
+	born  chan error        // init was made, or not; then:
+	init  int               // pid; 0 if the flavor has none
+	final chan func() error // what the thread does last
+	done  chan error        // what came of it
 }
 
 // Begin starts the flavor's `init`, in the namespaces that doc needs, so that it
 // comes up while the pod is written to disk. Only the document's namespaces are
 // looked at. timing: `init` is to note times. Either Exec or Abort must follow.
 func Begin(f Flavor, doc *contract.Pod, timing bool) (*Start, error) {
-	// The child is killed when the thread that made it ends; in Exec this one
-	// becomes the process itself.
-	runtime.LockOSThread()
+	flags, err := namespaces(f, doc)
+	if err != nil {
+		return nil, err
+	}
 	// What the caller of rkt left open is not the pod's.
 	if err := unix.CloseRange(3, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return nil, os.NewSyscallError("close_range", err)
@@ -50,31 +57,39 @@ func Begin(f Flavor, doc *contract.Pod, timing bool) (*Start, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socketpair", err)
 	}
-	s := &Start{flavor: f, env: environment(), control: ends[0]}
+	s := &Start{flavor: f, flags: flags, env: environment(), control: ends[0],
+		born: make(chan error, 1), final: make(chan func() error), done: make(chan error)}
 	env := s.env
 	if timing {
 		env = append(env[:len(env):len(env)], contract.EnvTiming+"=")
 	}
-	failpoint.Hit("launch/before-init")
-	if s.flags, err = namespaces(f, doc); err == nil {
-		s.init, err = startInit(f, s.flags, ends[1], env)
-	}
-	unix.Close(ends[1])
-	failpoint.Hit("launch/init-started")
-	if err != nil {
-		unix.Close(ends[0])
-		return nil, err
-	}
+	go func() {
+		runtime.LockOSThread()
+		failpoint.Hit("launch/before-init")
+		var err error
+		s.init, err = startInit(f, flags, ends[1], env)
+		unix.Close(ends[1])
+		failpoint.Hit("launch/init-started")
+		s.born <- err
+		if last := <-s.final; last != nil {
+			s.done <- last()
+		}
+	}()
 	return s, nil
 }
 
 // Abort ends what Begin began.
 func (s *Start) Abort() {
+	if s.born != nil {
+		<-s.born
+		s.born = nil
+	}
 	unix.Close(s.control)
 	if s.init > 0 {
 		_ = unix.Kill(s.init, unix.SIGKILL)
 		_, _ = unix.Wait4(s.init, nil, 0, nil)
 	}
+	close(s.final)
 }
 
 // Exec gives the pod p, which must be in phase run with its lock held by this
@@ -94,10 +109,18 @@ func (s *Start) exec(p *lifecycle.Pod, doc *contract.Pod, stamps string) error {
 	}
 	lock := int(p.LockFile().Fd())
 	defer runtime.KeepAlive(p) // its finalizer would close the lock
-	if s.init > 0 {
-		if err := s.handOver(p.Dir(), doc, lock); err != nil {
-			return err
-		}
+	roots, err := mountRoots(doc)
+	defer closeAll(roots)
+	if err != nil {
+		return err
+	}
+	err = <-s.born
+	s.born = nil
+	if err == nil && s.init > 0 {
+		err = s.handOver(p.Dir(), lock, roots)
+	}
+	if err != nil {
+		return err
 	}
 	program, argv, err := s.flavor.entrypoint("run")
 	if err != nil {
@@ -113,29 +136,41 @@ func (s *Start) exec(p *lifecycle.Pod, doc *contract.Pod, stamps string) error {
 	if stamps != "" {
 		env = append(env, contract.EnvTiming+"="+stamps)
 	}
-	return execute(program, argv, env)
+	s.final <- func() error {
+		// Its own path will do: no pod can see this process.
+		err := syscall.Exec(program, argv, env)
+		return fmt.Errorf("cannot execute stage1 %s: %w", program, err)
+	}
+	return <-s.done
 }
 
-// handOver tells `init` of its pod (contract.HandOver).
-func (s *Start) handOver(dir string, doc *contract.Pod, lock int) error {
-	fds := []int{lock}
-	defer func() {
-		for _, fd := range fds[1:] {
-			unix.Close(fd)
-		}
-	}()
+// mountRoots mounts the root of each app, in the document's order. The caller
+// closes what is returned, with an error too.
+func mountRoots(doc *contract.Pod) (roots []int, err error) {
 	for i := range doc.Apps {
 		root, err := mountRoot(&doc.Apps[i], doc.OverlayOptions)
 		if err != nil {
-			return fmt.Errorf("cannot mount the root of app %q: %w", doc.Apps[i].Name, err)
+			return roots, fmt.Errorf("cannot mount the root of app %q: %w", doc.Apps[i].Name, err)
 		}
-		fds = append(fds, root)
+		roots = append(roots, root)
 	}
 	failpoint.Hit("launch/roots-mounted")
-	if len(fds) > contract.MaxDescriptors {
-		return fmt.Errorf("cannot start a pod of %d apps: %d are the most", len(doc.Apps), contract.MaxDescriptors-1)
+	return roots, nil
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
 	}
-	if err := unix.Sendmsg(s.control, []byte(contract.HandOver+dir), unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL); err != nil {
+}
+
+// handOver tells `init` of its pod (contract.HandOver).
+func (s *Start) handOver(dir string, lock int, roots []int) error {
+	if len(roots) >= contract.MaxDescriptors {
+		return fmt.Errorf("cannot start a pod of %d apps: %d are the most", len(roots), contract.MaxDescriptors-1)
+	}
+	rights := unix.UnixRights(append([]int{lock}, roots...)...)
+	if err := unix.Sendmsg(s.control, []byte(contract.HandOver+dir), rights, nil, unix.MSG_NOSIGNAL); err != nil {
 		return fmt.Errorf("cannot hand the pod to its first process: %w", err)
 	}
 	failpoint.Hit("launch/handed-over")

@@ -28,8 +28,6 @@ var processName = [...]byte{'r', 'k', 't', '-', 'i', 'n', 'i', 't', 0}
 type supervisor struct {
 	doc   *contract.Pod
 	ctl   control
-	given chan given
-	ready chan struct{} // closed when doc and apps are complete
 	shelf *shelf
 	marks timing
 	group string // the pod's cgroup, absolute on the host; "" where there is none
@@ -48,7 +46,7 @@ type supervisor struct {
 // the pod's; the calling goroutine stays on the main thread.
 func Init() (int, error) {
 	runtime.LockOSThread()
-	s := &supervisor{marks: newTiming(), given: make(chan given), ready: make(chan struct{})}
+	s := &supervisor{marks: newTiming()}
 	s.marks.add("init started")
 	fd, err := inherited(contract.EnvControlFD)
 	if err != nil {
@@ -63,8 +61,6 @@ func Init() (int, error) {
 	if err := s.separate(); err != nil {
 		return 0, err
 	}
-	// Before the pod comes: as pid 1 it must not die of what an app sends.
-	s.hear()
 	s.marks.add("init ready")
 	roots, err := s.receivePod()
 	if errors.Is(err, errAbandoned) {
@@ -77,8 +73,13 @@ func Init() (int, error) {
 	if err := s.setUp(roots); err != nil {
 		return 0, err
 	}
-	close(s.ready)
 	s.marks.add("roots ready")
+	// A single app without a handler is started before anything listens, so that
+	// no second thread is needed until then; a signal waits in the socket.
+	quick := s.alone() && len(s.apps[0].PreStart) == 0
+	if !quick {
+		s.hear()
+	}
 	for _, a := range s.apps {
 		if err := s.start(a); err != nil {
 			return 0, err
@@ -88,6 +89,9 @@ func Init() (int, error) {
 		}
 	}
 	s.marks.add("apps started")
+	if quick {
+		s.hear()
+	}
 	if err := s.settle(); err != nil {
 		return 0, err
 	}
@@ -163,8 +167,7 @@ func (s *supervisor) separate() error {
 // open, so that the pod runs as long as this process does, even if `run` was
 // killed a moment ago, and returns the apps' roots.
 func (s *supervisor) receivePod() (roots []int, err error) {
-	given := <-s.given
-	dir, fds, err := given.dir, given.fds, given.err
+	dir, fds, err := s.ctl.receivePod()
 	if err != nil {
 		return nil, err
 	}
@@ -265,24 +268,10 @@ func (s *supervisor) makeCgroups() error {
 	return nil
 }
 
-// given is the pod as it comes from stage0.
-type given struct {
-	dir string
-	fds []int
-	err error
-}
-
-// listen takes the pod from stage0 and, once there are apps, messages from `run`
-// until that is gone. The kernel ends this process with `run`
-// (PR_SET_PDEATHSIG), but not if stage0 died before it could ask for that.
+// listen takes messages from `run` until that is gone. The kernel ends this
+// process with `run` (PR_SET_PDEATHSIG), but not if stage0 died before it could
+// ask for that.
 func (s *supervisor) listen() {
-	var g given
-	g.dir, g.fds, g.err = s.ctl.receivePod()
-	s.given <- g
-	if g.err != nil {
-		return
-	}
-	<-s.ready
 	for {
 		m, fd, ok := s.ctl.receive()
 		if fd >= 0 {
