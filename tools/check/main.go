@@ -85,8 +85,8 @@ func run(only string, list, install bool, fuzztime time.Duration) error {
 // (umoci, skopeo, podman, crun), real software for images (etcd, nginx), and
 // compressors.
 var packages = []string{
-	"attr", "bzip2", "crun", "docker-registry", "etcd-client", "etcd-server", "gcc", "git", "gnupg", "jq",
-	"libc6-dev", "libcap2-bin", "libseccomp-dev", "nginx-light", "podman", "runc", "skopeo",
+	"attr", "bzip2", "crun", "docker-registry", "etcd-client", "etcd-server", "gcc", "git", "gnupg", "groff-base", "isal", "jq",
+	"libc6-dev", "libcap2-bin", "libseccomp-dev", "nginx-light", "pigz", "podman", "runc", "skopeo",
 	"systemd-container", "umoci", "xz-utils", "zstd", "busybox-static", "procps", "iproute2", "uidmap",
 }
 
