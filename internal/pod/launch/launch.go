@@ -122,6 +122,9 @@ func (s *Start) exec(p *lifecycle.Pod, doc *contract.Pod, stamps string) error {
 	if err != nil {
 		return err
 	}
+	if s.init > 0 {
+		s.awaitWord()
+	}
 	program, argv, err := s.flavor.entrypoint("run")
 	if err != nil {
 		return err
@@ -175,6 +178,14 @@ func (s *Start) handOver(dir string, lock int, roots []int) error {
 	}
 	failpoint.Hit("launch/handed-over")
 	return nil
+}
+
+// awaitWord waits until `init` has something to tell `run`, which is that an app
+// is running or that none will, or a moment longer than that takes. The start
+// of `run` would only take the processor away from it.
+func (s *Start) awaitWord() {
+	const moment = 20 // milliseconds
+	_, _ = unix.Poll([]unix.PollFd{{Fd: int32(s.control), Events: unix.POLLIN}}, moment)
 }
 
 // Fits tells whether the namespaces are those that doc needs.

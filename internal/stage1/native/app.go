@@ -24,6 +24,7 @@ type app struct {
 	root   int // descriptor of its root
 	cgroup int // descriptor of its cgroup; 0 if the pod has none
 	pid    int // 0 before and after; guarded by supervisor.mu
+	pidfd  int // of its process
 	out    output
 	user   appinit.Credential
 	// bounding is the app's capability bounding set.
@@ -88,12 +89,11 @@ func (s *supervisor) start(a *app) error {
 // announce tells `run` of the app and hands it a pidfd, from which it learns
 // the pid that the host knows.
 func (s *supervisor) announce(a *app, pid int) error {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
+	var err error
+	if a.pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
 		return fmt.Errorf("cannot watch app %q: %w", a.Name, err)
 	}
-	defer unix.Close(fd)
-	return s.ctl.send(message{kind: kindStarted, app: a.Name, number: pid, time: time.Now().UnixNano()}, fd)
+	return s.ctl.send(message{kind: kindStarted, app: a.Name, number: pid, time: time.Now().UnixNano()}, a.pidfd)
 }
 
 // process is what the app and everything that runs in its place have in common.

@@ -89,7 +89,7 @@ func Init() (int, error) {
 		}
 	}
 	s.marks.add("apps started")
-	if quick {
+	if quick && !s.endsAtOnce() {
 		s.hear()
 	}
 	if err := s.settle(); err != nil {
@@ -109,6 +109,20 @@ func (s *supervisor) hear() {
 		unix.SIGABRT, unix.SIGBUS, unix.SIGFPE, unix.SIGUSR1, unix.SIGSEGV, unix.SIGUSR2, unix.SIGPIPE, unix.SIGALRM,
 		unix.SIGTERM, unix.SIGSTKFLT, unix.SIGXCPU, unix.SIGXFSZ, unix.SIGVTALRM, unix.SIGIO, unix.SIGPWR, unix.SIGSYS)
 	go s.listen()
+}
+
+// endsAtOnce waits for a moment whether the only app ends, or somebody speaks.
+// What ends at once needs no second thread to listen, and those cost as much as
+// such an app does.
+func (s *supervisor) endsAtOnce() bool {
+	const moment = 3 // milliseconds
+	fds := []unix.PollFd{{Fd: int32(s.apps[0].pidfd), Events: unix.POLLIN}, {Fd: int32(s.ctl), Events: unix.POLLIN}}
+	for {
+		_, err := unix.Poll(fds, moment)
+		if err != unix.EINTR {
+			return err == nil && fds[0].Revents != 0
+		}
+	}
 }
 
 // settle gives up what is not needed once the apps run, if one of them may

@@ -21,6 +21,7 @@ type output struct {
 	mu    sync.Mutex // one line at a time in the log
 	log   *os.File   // nil: no log
 	pumps sync.WaitGroup
+	any   bool // a pump was started
 }
 
 // openLog opens log/<app> in the pod directory, which is the working directory
@@ -47,6 +48,7 @@ func (o *output) pipe(fd int, logged bool) (int, error) {
 		return -1, os.NewSyscallError("pipe2", err)
 	}
 	name := map[int]string{1: "stdout", 2: "stderr"}[fd]
+	o.any = true
 	o.pumps.Go(func() { o.pump(os.NewFile(uintptr(p[0]), name), fd, name, logged) })
 	return p[1], nil
 }
@@ -109,6 +111,9 @@ func (o *output) write(name string, line []byte) {
 // drain waits until all that was written has been passed on, for limit at most:
 // a caller may never read again.
 func (o *output) drain(limit time.Duration) {
+	if !o.any {
+		return
+	}
 	done := make(chan struct{})
 	go func() { o.pumps.Wait(); close(done) }()
 	select {
