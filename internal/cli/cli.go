@@ -37,6 +37,7 @@ type cli struct {
 	verb   string // "run", "image list": what messages start with
 	parse  parser // how the verb's arguments are read; a verb may set its own
 	clock  clock
+	ended  int // status of a pod that ended while rkt still attended to it
 }
 
 // command is a verb: what there is to say about it, its flags and what it does.
@@ -97,7 +98,8 @@ func verbs() []verb {
 }
 
 // Run does what args ask for and returns the exit status. run, run-prepared and
-// enter replace the process and come back only if they fail.
+// enter replace the process and come back only if they fail, or if the pod is
+// over at once.
 func Run(args []string, s ui.Streams) int {
 	launch.Prefix = filepath.Join(Prefix, "libexec", "rkt")
 	c := newCLI(s)
@@ -105,7 +107,7 @@ func Run(args []string, s ui.Streams) int {
 	err := c.dispatch(args)
 	switch {
 	case err == nil:
-		return exitOK
+		return c.ended
 	case errors.Is(err, errReported):
 		return exitFailure
 	}

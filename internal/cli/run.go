@@ -111,7 +111,8 @@ func (c *cli) become(p *lifecycle.Pod, start *launch.Start) error {
 		return err
 	}
 	c.clock.mark("run")
-	return start.Exec(p, doc, c.clock.String())
+	c.ended, err = start.Exec(p, doc, c.clock.String())
+	return err
 }
 
 // makePod finds or fetches the images and prepares the pod, in phase Prepare and

@@ -93,26 +93,27 @@ func (s *Start) Abort() {
 }
 
 // Exec gives the pod p, which must be in phase run with its lock held by this
-// process, to `init`, and replaces this process by the flavor's `run`: it
-// returns only an error, and then no process of the pod is left. stamps are
-// stage0's times ("name=ns,…", CLOCK_MONOTONIC), to be printed with stage1's;
-// "" for none.
-func (s *Start) Exec(p *lifecycle.Pod, doc *contract.Pod, stamps string) error {
-	err := s.exec(p, doc, stamps)
+// process, to `init`, and replaces this process by the flavor's `run`, unless
+// the pod ends before that is worth while: then it returns the pod's exit
+// status. With an error, no process of the pod is left. stamps are stage0's
+// times ("name=ns,…", CLOCK_MONOTONIC), to be printed with stage1's; "" for
+// none.
+func (s *Start) Exec(p *lifecycle.Pod, doc *contract.Pod, stamps string) (int, error) {
+	status, err := s.exec(p, doc, stamps)
 	s.Abort()
-	return err
+	return status, err
 }
 
-func (s *Start) exec(p *lifecycle.Pod, doc *contract.Pod, stamps string) error {
+func (s *Start) exec(p *lifecycle.Pod, doc *contract.Pod, stamps string) (int, error) {
 	if err := unix.Chdir(p.Dir()); err != nil {
-		return fmt.Errorf("cannot enter the pod's directory: %w", err)
+		return 0, fmt.Errorf("cannot enter the pod's directory: %w", err)
 	}
 	lock := int(p.LockFile().Fd())
 	defer runtime.KeepAlive(p) // its finalizer would close the lock
 	roots, err := mountRoots(doc)
 	defer closeAll(roots)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	err = <-s.born
 	s.born = nil
@@ -120,18 +121,20 @@ func (s *Start) exec(p *lifecycle.Pod, doc *contract.Pod, stamps string) error {
 		err = s.handOver(p.Dir(), lock, roots)
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if s.init > 0 {
-		s.awaitWord()
+		if status, ended, err := s.attend(doc, stamps != ""); ended || err != nil {
+			return status, err
+		}
 	}
 	program, argv, err := s.flavor.entrypoint("run")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, fd := range []int{lock, s.control} {
 		if _, err = unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
-			return os.NewSyscallError("fcntl", err)
+			return 0, os.NewSyscallError("fcntl", err)
 		}
 	}
 	env := append(s.env, contract.EnvLockFD+"="+strconv.Itoa(lock), contract.EnvControlFD+"="+strconv.Itoa(s.control),
@@ -144,7 +147,7 @@ func (s *Start) exec(p *lifecycle.Pod, doc *contract.Pod, stamps string) error {
 		err := syscall.Exec(program, argv, env)
 		return fmt.Errorf("cannot execute stage1 %s: %w", program, err)
 	}
-	return <-s.done
+	return 0, <-s.done
 }
 
 // mountRoots mounts the root of each app, in the document's order. The caller
@@ -178,14 +181,6 @@ func (s *Start) handOver(dir string, lock int, roots []int) error {
 	}
 	failpoint.Hit("launch/handed-over")
 	return nil
-}
-
-// awaitWord waits until `init` has something to tell `run`, which is that an app
-// is running or that none will, or a moment longer than that takes. The start
-// of `run` would only take the processor away from it.
-func (s *Start) awaitWord() {
-	const moment = 20 // milliseconds
-	_, _ = unix.Poll([]unix.PollFd{{Fd: int32(s.control), Events: unix.POLLIN}}, moment)
 }
 
 // Fits tells whether the namespaces are those that doc needs.

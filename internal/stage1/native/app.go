@@ -93,7 +93,7 @@ func (s *supervisor) announce(a *app, pid int) error {
 	if a.pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
 		return fmt.Errorf("cannot watch app %q: %w", a.Name, err)
 	}
-	return s.ctl.send(message{kind: kindStarted, app: a.Name, number: pid, time: time.Now().UnixNano()}, a.pidfd)
+	return s.ctl.send(contract.Message{Kind: contract.MessageStarted, App: a.Name, Time: time.Now().UnixNano()}, a.pidfd)
 }
 
 // process is what the app and everything that runs in its place have in common.
@@ -262,7 +262,7 @@ func (s *supervisor) terminal(a *app) (slave int, err error) {
 		return -1, os.NewSyscallError("fchown", err)
 	}
 	pty.CopySize(slave, 0)
-	if err := s.ctl.send(message{kind: kindTTY, app: a.Name}, master); err != nil {
+	if err := s.ctl.send(contract.Message{Kind: contract.MessageTTY, App: a.Name}, master); err != nil {
 		unix.Close(slave)
 		return -1, err
 	}

@@ -14,49 +14,6 @@ import (
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
-// message is what `run` and `init` tell each other, one a packet: five words
-// with spaces between, then text to the end. No JSON: this is sent while a pod
-// starts, and reflection is slow the first time.
-type message struct {
-	kind   string
-	app    string
-	number int // started: pid in the pod; exited: status; signal: which
-	time   int64
-	text   string
-}
-
-// The kinds of messages. init sends the first four, run the last.
-const (
-	kindStarted = "started" // with a pidfd
-	kindExited  = "exited"
-	kindTTY     = "tty" // with a pty's master
-	kindTiming  = "timing"
-	kindSignal  = "signal" // to be given to the apps; SIGTERM stops the pod
-)
-
-func (m message) encode() []byte {
-	app := m.app
-	if app == "" {
-		app = "-"
-	}
-	return []byte(m.kind + " " + app + " " + strconv.Itoa(m.number) + " " + strconv.FormatInt(m.time, 10) + " " + m.text)
-}
-
-func decodeMessage(b []byte) (m message, ok bool) {
-	f := strings.SplitN(string(b), " ", 5)
-	if len(f) != 5 {
-		return m, false
-	}
-	m.kind, m.app, m.text = f[0], f[1], f[4]
-	if m.app == "-" {
-		m.app = ""
-	}
-	var err1, err2 error
-	m.number, err1 = strconv.Atoi(f[2])
-	m.time, err2 = strconv.ParseInt(f[3], 10, 64)
-	return m, err1 == nil && err2 == nil
-}
-
 // control is one end of the socket between `run` and `init`.
 type control int
 
@@ -72,14 +29,14 @@ func inherited(env string) (int, error) {
 
 // send gives a message and, if fd is not negative, a descriptor to the other
 // end. An end that is gone is no error: whoever stays notices by itself.
-func (c control) send(m message, fd int) error {
+func (c control) send(m contract.Message, fd int) error {
 	var oob []byte
 	if fd >= 0 {
 		oob = unix.UnixRights(fd)
 	}
 	var err error
 	for {
-		err = unix.Sendmsg(int(c), m.encode(), oob, nil, unix.MSG_NOSIGNAL)
+		err = unix.Sendmsg(int(c), m.Encode(), oob, nil, unix.MSG_NOSIGNAL)
 		if err != unix.EINTR {
 			break
 		}
@@ -92,7 +49,7 @@ func (c control) send(m message, fd int) error {
 
 // receive waits for the next message; ok is false when the other end is closed.
 // The caller closes fd if it is not negative.
-func (c control) receive() (m message, fd int, ok bool) {
+func (c control) receive() (m contract.Message, fd int, ok bool) {
 	buf := make([]byte, 4<<10)
 	oob := make([]byte, unix.CmsgSpace(4))
 	for {
@@ -111,7 +68,7 @@ func (c control) receive() (m message, fd int, ok bool) {
 				}
 			}
 		}
-		if m, ok = decodeMessage(buf[:n]); ok {
+		if m, ok = contract.DecodeMessage(buf[:n]); ok {
 			return m, fd, true
 		}
 		if fd >= 0 {

@@ -97,7 +97,7 @@ func Init() (int, error) {
 	}
 	failpoint.Hit("native/apps-started")
 	if s.marks.wanted {
-		_ = s.ctl.send(message{kind: kindTiming, text: s.marks.String()}, -1)
+		_ = s.ctl.send(contract.Message{Kind: contract.MessageTiming, Text: s.marks.String()}, -1)
 	}
 	return s.reap(), nil
 }
@@ -294,8 +294,8 @@ func (s *supervisor) listen() {
 		if !ok {
 			os.Exit(128 + int(unix.SIGKILL))
 		}
-		if m.kind == kindSignal {
-			s.signal(unix.Signal(m.number))
+		if m.Kind == contract.MessageSignal {
+			s.signal(unix.Signal(m.Number))
 		}
 	}
 }
@@ -389,7 +389,7 @@ func (s *supervisor) ended(pid int, ws unix.WaitStatus) (last bool) {
 		}
 	}
 	failpoint.Hit("native/app-ended")
-	_ = s.ctl.send(message{kind: kindExited, app: a.Name, number: status, time: time.Now().UnixNano()}, -1)
+	_ = s.ctl.send(contract.Message{Kind: contract.MessageExited, App: a.Name, Number: status, Time: time.Now().UnixNano()}, -1)
 	if running == 0 {
 		return true
 	}

@@ -7,20 +7,20 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/failpoint"
+	"github.com/rkt/rkt/internal/linux/pidfd"
 	"github.com/rkt/rkt/internal/linux/pty"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
 // Run is the `run` entry point: it stands in the place of the rkt process that
-// the caller started, passes signals on, notes the
-// pod's events, and returns the pod's exit status. Its end is the pod's end: `init`
+// the caller started, passes signals on, notes the pod's events from where stage0
+// left off, and returns the pod's exit status. Its end is the pod's end: `init`
 // is killed with it.
 func Run() (int, error) {
 	r := &runner{}
@@ -47,8 +47,6 @@ func Run() (int, error) {
 	if r.file, err = os.OpenFile(contract.EventsFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o644); err != nil {
 		return 0, fmt.Errorf("cannot note the pod's events: %w", err)
 	}
-	now := time.Now().UnixNano()
-	r.note(contract.RunLine(os.Getpid(), now) + contract.InitLine(r.init, now))
 	failpoint.Hit("native/run-started")
 	go func() {
 		for sig := range signals {
@@ -93,22 +91,22 @@ func (r *runner) signal(sig unix.Signal) {
 		pty.CopySize(master, 0)
 		return
 	}
-	_ = r.ctl.send(message{kind: kindSignal, number: int(sig)}, -1)
+	_ = r.ctl.send(contract.Message{Kind: contract.MessageSignal, Number: int(sig)}, -1)
 }
 
 // handle takes a message and the descriptor that came with it, -1 for none.
-func (r *runner) handle(m message, fd int) {
-	switch m.kind {
-	case kindStarted:
+func (r *runner) handle(m contract.Message, fd int) {
+	switch m.Kind {
+	case contract.MessageStarted:
 		// One that has ended already has no pid any more.
-		r.note(contract.StartedLine(m.app, max(hostPID(fd), 0), m.time))
-	case kindExited:
-		r.note(contract.ExitedLine(m.app, m.number, m.time))
-	case kindTTY:
+		r.note(contract.StartedLine(m.App, pidfd.PID(fd), m.Time))
+	case contract.MessageExited:
+		r.note(contract.ExitedLine(m.App, m.Number, m.Time))
+	case contract.MessageTTY:
 		r.terminal(fd)
 		return
-	case kindTiming:
-		printTiming(r.stage0 + "," + m.text)
+	case contract.MessageTiming:
+		printTiming(r.stage0 + "," + m.Text)
 	}
 	if fd >= 0 {
 		unix.Close(fd)
@@ -152,22 +150,6 @@ func (r *runner) restoreTerminal() {
 	if r.restore != nil {
 		r.restore()
 	}
-}
-
-// hostPID reads the pid of the process behind a pidfd as this pid namespace
-// counts (proc(5), fdinfo).
-func hostPID(fd int) int {
-	b, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(fd))
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "Pid:"); ok {
-			n, _ := strconv.Atoi(strings.TrimSpace(v))
-			return n
-		}
-	}
-	return 0
 }
 
 // note appends a line to the pod's events, without waiting for the disk: what a

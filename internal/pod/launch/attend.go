@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package launch
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/linux/cgroup"
+	"github.com/rkt/rkt/internal/linux/pidfd"
+	"github.com/rkt/rkt/internal/stage1/contract"
+)
+
+// young is how long stage0 itself attends to a pod. Most that end by then were
+// one command, and the start of the flavor's `run` would cost as much as that;
+// those that live on are worth a process that takes less memory.
+const young = 50 * time.Millisecond
+
+// attend stands in for the flavor's `run` while the pod is young: it notes the
+// pod's events and, if `init` ends, gives back what is the pod's. ended is
+// false if `run` is to take over; it finds whatever was not read yet.
+func (s *Start) attend(doc *contract.Pod, timing bool) (status int, ended bool, err error) {
+	events, err := os.OpenFile(contract.EventsFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o644)
+	if err != nil {
+		return 0, false, fmt.Errorf("cannot note the pod's events: %w", err)
+	}
+	defer events.Close()
+	now := time.Now()
+	if _, err := events.WriteString(contract.RunLine(os.Getpid(), now.UnixNano()) + contract.InitLine(s.init, now.UnixNano())); err != nil {
+		return 0, false, fmt.Errorf("cannot note the pod's events: %w", err)
+	}
+	for until := now.Add(young); ; {
+		fds := []unix.PollFd{{Fd: int32(s.control), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, int(time.Until(until).Milliseconds()))
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || n == 0 || timing {
+			return 0, false, nil
+		}
+		line, over, mine := s.hear()
+		switch {
+		case over:
+			status, err := s.end(doc)
+			return status, true, err
+		case !mine:
+			return 0, false, nil
+		}
+		if _, err := events.WriteString(line); err != nil {
+			fmt.Fprintln(os.Stderr, "rkt: cannot note the pod's events:", err)
+		}
+	}
+}
+
+// hear takes a message of `init` and returns the line to be noted of it. over:
+// `init` is gone. A message that is for `run` stays where it is.
+func (s *Start) hear() (line string, over, mine bool) {
+	buf := make([]byte, 4096)
+	n, _, err := unix.Recvfrom(s.control, buf, unix.MSG_PEEK)
+	if err != nil || n == 0 {
+		return "", true, false
+	}
+	m, ok := contract.DecodeMessage(buf[:n])
+	if !ok || m.Kind != contract.MessageStarted && m.Kind != contract.MessageExited {
+		return "", false, false
+	}
+	oob := make([]byte, unix.CmsgSpace(4))
+	_, oobn, _, _, err := unix.Recvmsg(s.control, buf, oob, unix.MSG_CMSG_CLOEXEC)
+	if err != nil {
+		return "", true, false
+	}
+	if m.Kind == contract.MessageExited {
+		return contract.ExitedLine(m.App, m.Number, m.Time), false, true
+	}
+	pid := 0
+	if msgs, err := unix.ParseSocketControlMessage(oob[:oobn]); err == nil && len(msgs) == 1 {
+		if fds, err := unix.ParseUnixRights(&msgs[0]); err == nil && len(fds) == 1 {
+			pid = pidfd.PID(fds[0])
+			unix.Close(fds[0])
+		}
+	}
+	return contract.StartedLine(m.App, pid, m.Time), false, true
+}
+
+// end waits for `init` and gives the pod's cgroups back.
+func (s *Start) end(doc *contract.Pod) (int, error) {
+	var ws unix.WaitStatus
+	for {
+		_, err := unix.Wait4(s.init, &ws, 0, nil)
+		if err == nil {
+			break
+		}
+		if err != unix.EINTR {
+			return 0, os.NewSyscallError("wait4", err)
+		}
+	}
+	s.init = 0
+	if doc.Cgroup != "" {
+		if err := cgroup.Remove(doc.Cgroup); err != nil {
+			fmt.Fprintln(os.Stderr, "rkt:", err)
+		}
+	}
+	if ws.Signaled() {
+		return 128 + int(ws.Signal()), nil
+	}
+	return ws.ExitStatus(), nil
+}
