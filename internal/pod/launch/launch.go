@@ -111,15 +111,15 @@ func (s *Start) exec(p *lifecycle.Pod, doc *contract.Pod, stamps string) (int, e
 	lock := int(p.LockFile().Fd())
 	defer runtime.KeepAlive(p) // its finalizer would close the lock
 	roots, err := mountRoots(doc)
-	defer closeAll(roots)
-	if err != nil {
-		return 0, err
+	if err == nil {
+		err = <-s.born
+		s.born = nil
 	}
-	err = <-s.born
-	s.born = nil
 	if err == nil && s.init > 0 {
 		err = s.handOver(p.Dir(), lock, roots)
 	}
+	// At once: who holds a mount last has to wait for its end.
+	closeAll(roots)
 	if err != nil {
 		return 0, err
 	}
