@@ -5,6 +5,7 @@ package launch
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,7 @@ func (s *Start) attend(doc *contract.Pod, timing bool) (status int, ended bool, 
 		return 0, false, fmt.Errorf("cannot note the pod's events: %w", err)
 	}
 	defer events.Close()
+	s.forwardSignals()
 	now := time.Now()
 	if _, err := events.WriteString(contract.RunLine(os.Getpid(), now.UnixNano()) + contract.InitLine(s.init, now.UnixNano())); err != nil {
 		return 0, false, fmt.Errorf("cannot note the pod's events: %w", err)
@@ -53,6 +55,25 @@ func (s *Start) attend(doc *contract.Pod, timing bool) (status int, ended bool, 
 			fmt.Fprintln(os.Stderr, "rkt: cannot note the pod's events:", err)
 		}
 	}
+}
+
+// forwarded are the signals that are the pod's. What is ignored stays so, as
+// under nohup.
+var forwarded = []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2}
+
+func (s *Start) forwardSignals() {
+	signals := make(chan os.Signal, 16)
+	for _, sig := range forwarded {
+		if !signal.Ignored(sig) {
+			signal.Notify(signals, sig)
+		}
+	}
+	go func() {
+		for sig := range signals {
+			m := contract.Message{Kind: contract.MessageSignal, Number: int(sig.(unix.Signal))}
+			_ = unix.Sendmsg(s.control, m.Encode(), nil, nil, unix.MSG_NOSIGNAL)
+		}
+	}()
 }
 
 // hear takes a message of `init` and returns the line to be noted of it. over:
