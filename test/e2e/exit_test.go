@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rkt/rkt/test/images"
 )
@@ -64,18 +65,25 @@ func TestSignalsReachTheApp(t *testing.T) {
 		sig    syscall.Signal
 		script string
 		want   int
+		old    bool // stage0 has left the pod to stage1's `run`
 	}{
-		"TERM, handled":  {syscall.SIGTERM, "trap 'echo got TERM; exit 21' TERM; echo ready; while :; do sleep 0.1; done", 21},
-		"INT, handled":   {syscall.SIGINT, "trap 'echo got INT; exit 22' INT; echo ready; while :; do sleep 0.1; done", 22},
-		"HUP, handled":   {syscall.SIGHUP, "trap 'echo got HUP; exit 23' HUP; echo ready; while :; do sleep 0.1; done", 23},
-		"TERM, default":  {syscall.SIGTERM, "echo ready; exec sleep 1000", 128 + 15},
-		"INT, default":   {syscall.SIGINT, "echo ready; exec sleep 1000", 128 + 2},
-		"USR1, handled":  {syscall.SIGUSR1, "trap 'echo got USR1; exit 24' USR1; echo ready; while :; do sleep 0.1; done", 24},
-		"WINCH, ignored": {syscall.SIGWINCH, "trap 'echo got WINCH; exit 25' WINCH; echo ready; while :; do sleep 0.1; done", 25},
+		"TERM, handled, old pod": {syscall.SIGTERM, "trap 'echo got TERM; exit 21' TERM; echo ready; while :; do sleep 0.1; done", 21, true},
+		"INT, default, old pod":  {syscall.SIGINT, "echo ready; exec sleep 1000", 128 + 2, true},
+		"WINCH, handled, old":    {syscall.SIGWINCH, "trap 'echo got WINCH; exit 25' WINCH; echo ready; while :; do sleep 0.1; done", 25, true},
+		"TERM, handled":          {syscall.SIGTERM, "trap 'echo got TERM; exit 21' TERM; echo ready; while :; do sleep 0.1; done", 21, false},
+		"INT, handled":           {syscall.SIGINT, "trap 'echo got INT; exit 22' INT; echo ready; while :; do sleep 0.1; done", 22, false},
+		"HUP, handled":           {syscall.SIGHUP, "trap 'echo got HUP; exit 23' HUP; echo ready; while :; do sleep 0.1; done", 23, false},
+		"TERM, default":          {syscall.SIGTERM, "echo ready; exec sleep 1000", 128 + 15, false},
+		"INT, default":           {syscall.SIGINT, "echo ready; exec sleep 1000", 128 + 2, false},
+		"USR1, handled":          {syscall.SIGUSR1, "trap 'echo got USR1; exit 24' USR1; echo ready; while :; do sleep 0.1; done", 24, false},
+		"WINCH, ignored":         {syscall.SIGWINCH, "trap 'echo got WINCH; exit 25' WINCH; echo ready; while :; do sleep 0.1; done", 25, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := host(t)
 			p, _ := startTiny(t, h, nil, nil, c.script)
+			if c.old {
+				time.Sleep(2500 * time.Millisecond)
+			}
 			p.Signal(c.sig)
 			if got := p.Wait(); got != c.want {
 				t.Errorf("exit status %d, want %d", got, c.want)

@@ -18,7 +18,7 @@ import (
 // young is how long stage0 itself attends to a pod. Most that end by then were
 // one command, and the start of the flavor's `run` would cost as much as that;
 // those that live on are worth a process that takes less memory.
-const young = 50 * time.Millisecond
+const young = 2 * time.Second
 
 // attend stands in for the flavor's `run` while the pod is young: it notes the
 // pod's events and, if `init` ends, gives back what is the pod's. ended is
@@ -59,7 +59,7 @@ func (s *Start) attend(doc *contract.Pod, timing bool) (status int, ended bool, 
 
 // forwarded are the signals that are the pod's. What is ignored stays so, as
 // under nohup.
-var forwarded = []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2}
+var forwarded = []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH}
 
 func (s *Start) forwardSignals() {
 	signals := make(chan os.Signal, 16)
