@@ -22,8 +22,8 @@ func newRun(c *cli) *command {
 	cmd := &command{
 		usage: "[POD-OPTION…] IMAGE [APP-OPTION…] [-- ARG… [---]] [IMAGE …]",
 		short: "run images in a new pod",
-		long: `Makes a pod of one app per image and becomes it: rkt's process is replaced, so
-that signals, the cgroup and the exit status of the caller's child are the pod's.
+		long: `Makes a pod of one app per image and becomes it, with the same process id: the
+signals, the cgroup and the exit status of the caller's child are the pod's.
 The pod ends with status 0 when all apps have ended with 0, else with that of the
 first app that did not.
 
