@@ -41,7 +41,7 @@ func steps(fuzztime time.Duration) []step {
 		{"crash", "a kill at every failpoint, then gc", needsRoot, crash},
 		{"demo", "the README's first command", needsRoot, command("make", "-s", "demo")},
 		{"e2e", "end to end, as root, with real software in pods", needsRoot,
-			tests([]string{"-tags", "e2e", "-timeout", "20m"}, "./test/...")},
+			tests([]string{"-tags", "e2e", "-count=1", "-timeout", "20m"}, "./test/...")},
 	}
 }
 
@@ -127,7 +127,7 @@ func crash(sum *summary) (string, error) {
 		return "no tests yet", err
 	}
 	slices.Sort(pkgs)
-	return goTest(sum, append([]string{"-tags", "failpoint,e2e", "-run", "Crash|Kill|Failpoint", "-timeout", "15m"}, slices.Compact(pkgs)...))
+	return goTest(sum, append([]string{"-tags", "failpoint,e2e", "-count=1", "-run", "Crash|Kill|Failpoint", "-timeout", "15m"}, slices.Compact(pkgs)...))
 }
 
 // fuzz runs each target for a short while: long enough to catch a parser that
