@@ -77,7 +77,7 @@ func once(c contender) (time.Duration, error) {
 		return 0, fmt.Errorf("%s is not installed", c.argv[0])
 	}
 	// A file rather than a pipe: no goroutine of ours runs meanwhile.
-	out, err := os.CreateTemp("", "rkt-bench-out-")
+	out, err := os.CreateTemp(os.Getenv(inside), "out-")
 	if err != nil {
 		return 0, err
 	}
