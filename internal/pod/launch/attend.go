@@ -61,15 +61,21 @@ func (s *Start) attend(doc *contract.Pod, timing bool) (status int, ended bool, 
 // under nohup.
 var forwarded = []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH}
 
-func (s *Start) forwardSignals() {
-	signals := make(chan os.Signal, 16)
+// catchSignals keeps the pod's signals from ending this process; they wait for
+// forwardSignals.
+func (s *Start) catchSignals() {
+	s.signals = make(chan os.Signal, 16)
 	for _, sig := range forwarded {
 		if !signal.Ignored(sig) {
-			signal.Notify(signals, sig)
+			signal.Notify(s.signals, sig)
 		}
 	}
+}
+
+// forwardSignals gives them to `init`, which has its pod by now.
+func (s *Start) forwardSignals() {
 	go func() {
-		for sig := range signals {
+		for sig := range s.signals {
 			m := contract.Message{Kind: contract.MessageSignal, Number: int(sig.(unix.Signal))}
 			_ = unix.Sendmsg(s.control, m.Encode(), nil, nil, unix.MSG_NOSIGNAL)
 		}
@@ -108,6 +114,14 @@ func (s *Start) hear() (line string, over, mine bool) {
 
 // end waits for `init` and gives the pod's cgroups back.
 func (s *Start) end(doc *contract.Pod) (int, error) {
+	// While init still ends: its apps have.
+	given := doc.Cgroup == ""
+	if !given {
+		for i := range doc.Apps {
+			_ = unix.Rmdir(doc.Cgroup + "/" + doc.Apps[i].Name)
+		}
+		given = unix.Rmdir(doc.Cgroup) == nil
+	}
 	var ws unix.WaitStatus
 	for {
 		_, err := unix.Wait4(s.init, &ws, 0, nil)
@@ -119,7 +133,7 @@ func (s *Start) end(doc *contract.Pod) (int, error) {
 		}
 	}
 	s.init = 0
-	if doc.Cgroup != "" {
+	if !given {
 		if err := cgroup.Remove(doc.Cgroup); err != nil {
 			fmt.Fprintln(os.Stderr, "rkt:", err)
 		}

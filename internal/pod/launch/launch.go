@@ -34,6 +34,7 @@ type Start struct {
 	flags   uintptr // the namespaces init is born in
 	env     []string
 	control int // stage0's, and then `run`'s, end of the control socket
+	signals chan os.Signal
 
 	born  chan error        // init was made, or not; then:
 	init  int               // pid; 0 if the flavor has none
@@ -70,6 +71,7 @@ func Begin(f Flavor, doc *contract.Pod, timing bool) (*Start, error) {
 		s.init, err = startInit(f, flags, ends[1], env)
 		unix.Close(ends[1])
 		failpoint.Hit("launch/init-started")
+		s.catchSignals()
 		s.born <- err
 		if last := <-s.final; last != nil {
 			s.done <- last()

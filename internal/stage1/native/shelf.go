@@ -57,13 +57,13 @@ func newShelf() (_ *shelf, err error) {
 		name string
 		fd   *int
 		make func() (int, error)
-		fill func(int) error
+		fill func() error
 	}{
 		{".empty", &s.empty, func() (int, error) {
 			return mount.New("tmpfs", dataOnly|unix.MOUNT_ATTR_RDONLY, "mode=0555", "size=4k")
-		}, nil},
-		{".proc", &s.proc, newProc, s.maskProc},
-		{".sys", &s.sys, func() (int, error) { return newSys(unix.MOUNT_ATTR_RDONLY) }, s.maskSys},
+		}, func() error { return bindDevice("/dev/null", shelfPlace+"/.null") }},
+		{".proc", &s.proc, newProc, maskProc},
+		{".sys", &s.sys, func() (int, error) { return newSys(unix.MOUNT_ATTR_RDONLY) }, maskSys},
 		{".dev", &s.dev, func() (int, error) {
 			return mount.New("tmpfs", noTricks|unix.MOUNT_ATTR_NOEXEC, "mode=0755", "size=64k")
 		}, fillDev},
@@ -72,7 +72,7 @@ func newShelf() (_ *shelf, err error) {
 			err = place(s.fd, part.name, *part.fd)
 		}
 		if err == nil && part.fill != nil {
-			err = part.fill(*part.fd)
+			err = part.fill()
 		}
 		if err != nil {
 			return nil, fmt.Errorf("cannot make the pod's /%s: %w", part.name[1:], err)
