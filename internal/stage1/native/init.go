@@ -169,10 +169,13 @@ func (s *supervisor) separate() error {
 	_, _ = unix.KeyctlJoinSessionKeyring("") // not the caller's keys; kernels without keys have none to leak
 	unix.Umask(0)
 	// What the host mounts later reaches volumes; nothing flows back.
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+	err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, "")
+	if err == unix.EINVAL {
+		return errors.New("cannot detach from the host's mounts: / is not a mount point here; in a chroot, bind its root over itself first")
+	}
+	if err != nil {
 		return fmt.Errorf("cannot detach from the host's mounts: %w", err)
 	}
-	var err error
 	s.shelf, err = newShelf()
 	return err
 }
