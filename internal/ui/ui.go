@@ -39,16 +39,6 @@ func IsTerminal(w any) bool {
 	return err == nil
 }
 
-// Columns returns the width of the terminal w in characters, or 80.
-func Columns(w any) int {
-	if f, ok := w.(*os.File); ok {
-		if ws, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && ws.Col > 0 {
-			return int(ws.Col)
-		}
-	}
-	return 80
-}
-
 // Message prints one line `prefix: text`; prefix may be empty. Control
 // characters in text are escaped, so a message is always one line.
 func Message(w io.Writer, prefix, text string) {

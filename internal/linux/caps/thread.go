@@ -158,14 +158,9 @@ func Limit(keep Set) error {
 		return err
 	}
 	held := now.Permitted & keep
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	data := [2]unix.CapUserData{
-		{Effective: uint32(held), Permitted: uint32(held)},
-		{Effective: uint32(held >> 32), Permitted: uint32(held >> 32)},
-	}
-	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&hdr)), uintptr(unsafe.Pointer(&data[0])), 0)
-	runtime.KeepAlive(&hdr)
-	runtime.KeepAlive(&data)
+	p := State{Permitted: held, Effective: held}.Plan(0)
+	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(p.Header)), uintptr(unsafe.Pointer(p.Data)), 0)
+	runtime.KeepAlive(p)
 	if errno != 0 {
 		return fmt.Errorf("cannot give up capabilities: %w", errno)
 	}

@@ -76,7 +76,7 @@ func Open(dir string) (int, error) {
 // them. One that is gone already is fine. It waits up to five seconds for
 // processes to leave.
 func Remove(dir string) error {
-	err := removeEmpty(dir)
+	err := RemoveEmpty(dir)
 	if err == nil {
 		return nil
 	}
@@ -84,7 +84,7 @@ func Remove(dir string) error {
 		return fmt.Errorf("cannot kill cgroup %s: %w", dir, kerr)
 	}
 	for wait := time.Millisecond; wait < 3*time.Second; wait *= 2 {
-		if err = removeEmpty(dir); err == nil {
+		if err = RemoveEmpty(dir); err == nil {
 			return nil
 		}
 		time.Sleep(wait)
@@ -92,8 +92,9 @@ func Remove(dir string) error {
 	return fmt.Errorf("cannot remove cgroup %s: %w", dir, err)
 }
 
-// removeEmpty removes dir and the cgroups below it, deepest first.
-func removeEmpty(dir string) error {
+// RemoveEmpty removes dir and the cgroups below it, deepest first, unless a
+// process is in one: then it fails. One that is gone already is fine.
+func RemoveEmpty(dir string) error {
 	if err := unix.Rmdir(dir); err == nil || err == unix.ENOENT {
 		return nil
 	}
@@ -106,7 +107,7 @@ func removeEmpty(dir string) error {
 	}
 	for _, e := range entries {
 		if e.IsDir() {
-			if err := removeEmpty(dir + "/" + e.Name()); err != nil {
+			if err := RemoveEmpty(dir + "/" + e.Name()); err != nil {
 				return err
 			}
 		}

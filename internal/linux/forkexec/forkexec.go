@@ -15,6 +15,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/linux/wait"
 )
 
 // A Child is a program to be started and what is done before it runs. Its
@@ -34,8 +36,7 @@ type call struct {
 	what     string
 	nr       uintptr
 	args     [5]uintptr
-	ignore   syscall.Errno // this errno is no failure
-	optional bool          // no errno is
+	optional bool // no errno is a failure
 }
 
 // Error is a system call that did not work in the child.
@@ -55,12 +56,6 @@ func (c *Child) Call(what string, nr uintptr, args ...uintptr) {
 	k := call{what: what, nr: nr}
 	copy(k.args[:], args)
 	c.calls = append(c.calls, k)
-}
-
-// CallIgnoring is Call where errno counts as success.
-func (c *Child) CallIgnoring(errno syscall.Errno, what string, nr uintptr, args ...uintptr) {
-	c.Call(what, nr, args...)
-	c.calls[len(c.calls)-1].ignore = errno
 }
 
 // Try is Call whose failure is of no consequence.
@@ -123,9 +118,9 @@ type cloneArgs struct {
 }
 
 // Start forks. It returns when the child runs its program, or an *Error for
-// the call that failed (the child is reaped then). The caller's thread should be locked if the
-// calls or flags build on what that thread alone has. Signals are blocked in
-// the child until exec and its handlers are the default ones.
+// the call that failed (the child is reaped then). The caller's thread should
+// be locked if the calls or flags build on what that thread alone has. The
+// child has that thread's signal mask, and no handlers.
 func (c *Child) Start() (pid int, err error) {
 	v := new(verdict)
 	// The parent's thread sleeps until exec, and until then the child uses its
@@ -143,12 +138,7 @@ func (c *Child) Start() (pid int, err error) {
 		return 0, &Error{"fork", errno}
 	}
 	if v.failed != 0 {
-		for {
-			_, err := unix.Wait4(pid, nil, 0, nil)
-			if err != unix.EINTR {
-				break
-			}
-		}
+		_, _ = wait.For(pid)
 		return 0, &Error{c.calls[v.failed-1].what, v.errno}
 	}
 	return pid, nil
@@ -171,7 +161,7 @@ func fork(args *cloneArgs, calls []call, v *verdict) (pid int, errno syscall.Err
 	for i := range calls {
 		k := &calls[i]
 		_, _, e := syscall.RawSyscall6(k.nr, k.args[0], k.args[1], k.args[2], k.args[3], k.args[4], 0)
-		if e != 0 && e != k.ignore && !k.optional {
+		if e != 0 && !k.optional {
 			v.errno = e
 			v.failed = i + 1
 			break

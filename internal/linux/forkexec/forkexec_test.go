@@ -8,19 +8,17 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/linux/wait"
 )
 
-func wait(t *testing.T, pid int) int {
+func status(t *testing.T, pid int) int {
 	t.Helper()
-	var ws unix.WaitStatus
-	for {
-		if _, err := unix.Wait4(pid, &ws, 0, nil); err != unix.EINTR {
-			if err != nil {
-				t.Fatal(err)
-			}
-			return ws.ExitStatus()
-		}
+	n, err := wait.For(pid)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return n
 }
 
 func TestStart(t *testing.T) {
@@ -37,7 +35,7 @@ func TestStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := wait(t, pid); got != 5 {
+	if got := status(t, pid); got != 5 {
 		t.Errorf("exit status %d, want 5", got)
 	}
 	if wd, _ := os.Getwd(); wd == "" {
@@ -49,7 +47,7 @@ func TestStart(t *testing.T) {
 func TestFailingCall(t *testing.T) {
 	var c Child
 	gone, _ := c.String("/nowhere/at/all")
-	c.CallIgnoring(unix.ENOENT, "this may fail", unix.SYS_CHDIR, gone)
+	c.Try("this may fail", unix.SYS_CHDIR, gone)
 	c.Call("enter nowhere", unix.SYS_CHDIR, gone)
 	if err := c.Exec("/bin/true", []string{"true"}, nil); err != nil {
 		t.Fatal(err)
@@ -99,7 +97,7 @@ func TestBusyParent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := wait(t, pid); got != 0 {
+		if got := status(t, pid); got != 0 {
 			t.Fatalf("exit status %d", got)
 		}
 	}

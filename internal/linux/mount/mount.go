@@ -94,18 +94,6 @@ func SetAttr(fd int, set, clear uint64, recursive bool) error {
 	return nil
 }
 
-// SetPropagation sets MS_PRIVATE, MS_SLAVE or MS_SHARED on a mount.
-func SetPropagation(fd int, how uint64, recursive bool) error {
-	flags := uint(unix.AT_EMPTY_PATH)
-	if recursive {
-		flags |= unix.AT_RECURSIVE
-	}
-	if err := unix.MountSetattr(fd, "", flags, &unix.MountAttr{Propagation: how}); err != nil {
-		return fmt.Errorf("cannot set mount propagation: %w", err)
-	}
-	return nil
-}
-
 // Attach places the detached mount fd over what the descriptor target names.
 func Attach(fd, target int) error {
 	err := unix.MoveMount(fd, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)

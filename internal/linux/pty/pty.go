@@ -88,7 +88,7 @@ func CopyIn(master, in int) (escaped bool) {
 				return true
 			}
 		}
-		if writeAll(master, buf[:n]) != nil {
+		if WriteAll(master, buf[:n]) != nil {
 			return false
 		}
 	}
@@ -106,7 +106,7 @@ func CopyOut(out, master int) error {
 		if err != nil || n <= 0 { // EIO: the last slave was closed
 			return nil
 		}
-		if err := writeAll(out, buf[:n]); err != nil {
+		if err := WriteAll(out, buf[:n]); err != nil {
 			return err
 		}
 	}
@@ -124,7 +124,8 @@ func Discard(master int) {
 	}
 }
 
-func writeAll(fd int, b []byte) error {
+// WriteAll writes all of b, waiting where fd takes no more just now.
+func WriteAll(fd int, b []byte) error {
 	for len(b) > 0 {
 		n, err := unix.Write(fd, b)
 		if err == unix.EINTR {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rkt/rkt/internal/linux/cgroup"
 	"github.com/rkt/rkt/internal/linux/pidfd"
+	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -57,15 +58,11 @@ func (s *Start) attend(doc *contract.Pod, timing bool) (status int, ended bool, 
 	}
 }
 
-// forwarded are the signals that are the pod's. What is ignored stays so, as
-// under nohup.
-var forwarded = []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH}
-
 // catchSignals keeps the pod's signals from ending this process; they wait for
 // forwardSignals.
 func (s *Start) catchSignals() {
 	s.signals = make(chan os.Signal, 16)
-	for _, sig := range forwarded {
+	for _, sig := range contract.Signals {
 		if !signal.Ignored(sig) {
 			signal.Notify(s.signals, sig)
 		}
@@ -115,22 +112,10 @@ func (s *Start) hear() (line string, over, mine bool) {
 // end waits for `init` and gives the pod's cgroups back.
 func (s *Start) end(doc *contract.Pod) (int, error) {
 	// While init still ends: its apps have.
-	given := doc.Cgroup == ""
-	if !given {
-		for i := range doc.Apps {
-			_ = unix.Rmdir(doc.Cgroup + "/" + doc.Apps[i].Name)
-		}
-		given = unix.Rmdir(doc.Cgroup) == nil
-	}
-	var ws unix.WaitStatus
-	for {
-		_, err := unix.Wait4(s.init, &ws, 0, nil)
-		if err == nil {
-			break
-		}
-		if err != unix.EINTR {
-			return 0, os.NewSyscallError("wait4", err)
-		}
+	given := doc.Cgroup == "" || cgroup.RemoveEmpty(doc.Cgroup) == nil
+	status, err := wait.For(s.init)
+	if err != nil {
+		return 0, err
 	}
 	s.init = 0
 	if !given {
@@ -138,8 +123,5 @@ func (s *Start) end(doc *contract.Pod) (int, error) {
 			fmt.Fprintln(os.Stderr, "rkt:", err)
 		}
 	}
-	if ws.Signaled() {
-		return 128 + int(ws.Signal()), nil
-	}
-	return ws.ExitStatus(), nil
+	return status, nil
 }

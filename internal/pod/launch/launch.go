@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/failpoint"
+	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
@@ -89,7 +90,7 @@ func (s *Start) Abort() {
 	unix.Close(s.control)
 	if s.init > 0 {
 		_ = unix.Kill(s.init, unix.SIGKILL)
-		_, _ = unix.Wait4(s.init, nil, 0, nil)
+		_, _ = wait.For(s.init)
 	}
 	close(s.final)
 }
@@ -330,19 +331,12 @@ func call(p *lifecycle.Pod, name string, args ...string) error {
 	if err != nil {
 		return fmt.Errorf("cannot start stage1 %s: %w", program, err)
 	}
-	var ws syscall.WaitStatus
-	for {
-		_, err := syscall.Wait4(pid, &ws, 0, nil)
-		if err == syscall.EINTR {
-			continue
-		}
-		if err != nil {
-			return os.NewSyscallError("wait4", err)
-		}
-		break
+	status, err := wait.For(pid)
+	if err != nil {
+		return err
 	}
-	if ws.ExitStatus() != 0 {
-		return fmt.Errorf("cannot %s pod %s: its stage1 %q ended with status %d", name, p.ID(), f.Manifest.Name, ws.ExitStatus())
+	if status != 0 {
+		return fmt.Errorf("cannot %s pod %s: its stage1 %q ended with status %d", name, p.ID(), f.Manifest.Name, status)
 	}
 	return nil
 }

@@ -157,8 +157,17 @@ func (p *Process) privileges(c *forkexec.Child) error {
 	if err != nil {
 		return err
 	}
-	for _, n := range have.Without(p.Bounding).Numbers() {
-		c.Call("drop "+caps.Name(n), unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(n), 0, 0, 0)
+	held := caps.Set(0)
+	if p.User.UID == 0 {
+		held = p.Bounding
+	}
+	if p.Filter != nil && !p.NoNewPrivs {
+		held |= caps.Of(unix.CAP_SYS_ADMIN) // for seccomp(2) without no_new_privs
+	}
+	plan := caps.State{Bounding: p.Bounding, Permitted: held, Effective: held}.Plan(have)
+	c.Keep(plan)
+	for _, n := range plan.Drop {
+		c.Call("drop "+caps.Name(int(n)), unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, n, 0, 0, 0)
 	}
 	c.Call("clear ambient capabilities", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 	var groups uintptr
@@ -173,21 +182,7 @@ func (p *Process) privileges(c *forkexec.Child) error {
 	c.Call("set the user", unix.SYS_SETRESUID, u, u, u)
 	c.Call("set the file mode mask", unix.SYS_UMASK, 0o022)
 
-	held := caps.Set(0)
-	if p.User.UID == 0 {
-		held = p.Bounding
-	}
-	if p.Filter != nil && !p.NoNewPrivs {
-		held |= caps.Of(unix.CAP_SYS_ADMIN) // for seccomp(2) without no_new_privs
-	}
-	hdr := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	data := &[2]unix.CapUserData{
-		{Effective: uint32(held), Permitted: uint32(held)},
-		{Effective: uint32(held >> 32), Permitted: uint32(held >> 32)},
-	}
-	c.Keep(hdr)
-	c.Keep(data)
-	c.Call("set capabilities", unix.SYS_CAPSET, uintptr(unsafe.Pointer(hdr)), uintptr(unsafe.Pointer(data)))
+	c.Call("set capabilities", unix.SYS_CAPSET, uintptr(unsafe.Pointer(plan.Header)), uintptr(unsafe.Pointer(plan.Data)))
 	dir, err := c.String(p.Dir)
 	if err != nil {
 		return err

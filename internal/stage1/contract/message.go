@@ -3,9 +3,15 @@
 package contract
 
 import (
+	"os"
 	"strconv"
 	"strings"
+	"syscall"
 )
+
+// Signals are those that whoever stands in the caller's place gives to the pod.
+// What it was started with ignored stays ignored, as under nohup.
+var Signals = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH}
 
 // Message is what `init` and whoever stands in the caller's place, stage0 at
 // first and then `run`, tell each other, one a packet: five words with spaces

@@ -14,6 +14,7 @@ import (
 	"github.com/rkt/rkt/internal/linux/pty"
 	"github.com/rkt/rkt/internal/linux/safepath"
 	"github.com/rkt/rkt/internal/linux/seccomp"
+	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/stage1/appinit"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
@@ -167,7 +168,7 @@ func (s *supervisor) handler(a *app, argv []string) (status int, err error) {
 	if stopping {
 		s.stop()
 	}
-	status, err = waitFor(pid)
+	status, err = wait.For(pid)
 	s.mu.Lock()
 	s.handlerPID = 0
 	s.mu.Unlock()

@@ -15,6 +15,7 @@ import (
 	"github.com/rkt/rkt/internal/linux/cgroup"
 	"github.com/rkt/rkt/internal/linux/pty"
 	"github.com/rkt/rkt/internal/linux/safepath"
+	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/stage1/appinit"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
@@ -182,19 +183,5 @@ func attend(p *appinit.Process, root int) (int, error) {
 			pty.Discard(master)
 		}
 	}
-	return waitFor(pid)
-}
-
-func waitFor(pid int) (int, error) {
-	for {
-		var ws unix.WaitStatus
-		_, err := unix.Wait4(pid, &ws, 0, nil)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return 0, os.NewSyscallError("wait4", err)
-		}
-		return exitStatus(ws), nil
-	}
+	return wait.For(pid)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/rkt/rkt/internal/failpoint"
 	"github.com/rkt/rkt/internal/linux/caps"
 	"github.com/rkt/rkt/internal/linux/cgroup"
+	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -375,7 +376,7 @@ func (s *supervisor) ended(pid int, ws unix.WaitStatus) (last bool) {
 		return false // a process that apps left behind
 	}
 	a.pid = 0
-	status := exitStatus(ws)
+	status := wait.Status(ws)
 	if s.status == 0 {
 		s.status = status
 	}
@@ -412,14 +413,6 @@ func (s *supervisor) running() (n int) {
 		}
 	}
 	return n
-}
-
-// exitStatus is the shell's reading of a wait status: 128+n for signal n.
-func exitStatus(ws unix.WaitStatus) int {
-	if ws.Signaled() {
-		return 128 + int(ws.Signal())
-	}
-	return ws.ExitStatus()
 }
 
 // loopbackUp brings lo up in the pod's network namespace (netdevice(7)).

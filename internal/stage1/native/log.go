@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/linux/pty"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -72,28 +73,12 @@ func (o *output) pump(r *os.File, to int, name string, logged bool) {
 			if logged {
 				o.write(name, chunk)
 			}
-			_ = writeAll(to, chunk)
+			_ = pty.WriteAll(to, chunk)
 		}
 		if err != nil && err != bufio.ErrBufferFull {
 			return
 		}
 	}
-}
-
-func writeAll(fd int, b []byte) error {
-	for len(b) > 0 {
-		n, err := unix.Write(fd, b)
-		switch err {
-		case nil:
-			b = b[n:]
-		case unix.EINTR:
-		case unix.EAGAIN:
-			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, -1)
-		default:
-			return err
-		}
-	}
-	return nil
 }
 
 func (o *output) write(name string, line []byte) {

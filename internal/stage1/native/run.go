@@ -15,6 +15,7 @@ import (
 	"github.com/rkt/rkt/internal/failpoint"
 	"github.com/rkt/rkt/internal/linux/pidfd"
 	"github.com/rkt/rkt/internal/linux/pty"
+	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -36,10 +37,10 @@ func Run() (int, error) {
 	if _, err := inherited(contract.EnvLockFD); err != nil {
 		return 0, err
 	}
-	r.stage0, r.timing = os.LookupEnv(contract.EnvTiming)
+	r.stage0 = os.Getenv(contract.EnvTiming)
 	signal.Ignore(unix.SIGPIPE) // a word on a stderr that nobody reads must not end the pod
 	signals := make(chan os.Signal, 16)
-	for _, sig := range []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH} {
+	for _, sig := range contract.Signals {
 		if !signal.Ignored(sig) { // nohup and the like keep their meaning
 			signal.Notify(signals, sig)
 		}
@@ -61,7 +62,7 @@ func Run() (int, error) {
 		}
 		r.handle(m, fd)
 	}
-	status, err := waitFor(r.init)
+	status, err := wait.For(r.init)
 	if err != nil {
 		return 0, err
 	}
@@ -77,8 +78,7 @@ type runner struct {
 	init int
 	ctl  control
 
-	stage0 string // its time stamps
-	timing bool
+	stage0 string   // its time stamps
 	file   *os.File // contract.EventsFile
 
 	master  atomic.Int32 // of the pty of an interactive app; 0 without
