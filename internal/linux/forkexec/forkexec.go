@@ -37,6 +37,7 @@ type call struct {
 	nr       uintptr
 	args     [5]uintptr
 	optional bool // no errno is a failure
+	pass     syscall.Errno
 }
 
 // Error is a system call that did not work in the child.
@@ -62,6 +63,12 @@ func (c *Child) Call(what string, nr uintptr, args ...uintptr) {
 func (c *Child) Try(what string, nr uintptr, args ...uintptr) {
 	c.Call(what, nr, args...)
 	c.calls[len(c.calls)-1].optional = true
+}
+
+// Unless is Call for which one errno is no failure.
+func (c *Child) Unless(pass syscall.Errno, what string, nr uintptr, args ...uintptr) {
+	c.Call(what, nr, args...)
+	c.calls[len(c.calls)-1].pass = pass
 }
 
 // Keep holds v until Start returns.
@@ -117,19 +124,25 @@ type cloneArgs struct {
 	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
 }
 
+// cloneArgs asks that the parent's thread sleep until exec, and that until then
+// the child use its memory: no page table is copied, no page faults in
+// afterwards.
+func (c *Child) cloneArgs() *cloneArgs {
+	args := &cloneArgs{flags: c.CloneFlags | unix.CLONE_VFORK | unix.CLONE_VM, exitSignal: uint64(unix.SIGCHLD)}
+	if c.CgroupFD > 0 {
+		args.flags |= unix.CLONE_INTO_CGROUP
+		args.cgroup = uint64(c.CgroupFD)
+	}
+	return args
+}
+
 // Start forks. It returns when the child runs its program, or an *Error for
 // the call that failed (the child is reaped then). The caller's thread should
 // be locked if the calls or flags build on what that thread alone has. The
 // child has that thread's signal mask, and no handlers.
 func (c *Child) Start() (pid int, err error) {
 	v := new(verdict)
-	// The parent's thread sleeps until exec, and until then the child uses its
-	// memory: no page table is copied, no page faults in afterwards.
-	args := &cloneArgs{flags: c.CloneFlags | unix.CLONE_VFORK | unix.CLONE_VM, exitSignal: uint64(unix.SIGCHLD)}
-	if c.CgroupFD > 0 {
-		args.flags |= unix.CLONE_INTO_CGROUP
-		args.cgroup = uint64(c.CgroupFD)
-	}
+	args := c.cloneArgs()
 	syscall.ForkLock.Lock()
 	pid, errno := fork(args, c.calls, v)
 	syscall.ForkLock.Unlock()
@@ -161,7 +174,7 @@ func fork(args *cloneArgs, calls []call, v *verdict) (pid int, errno syscall.Err
 	for i := range calls {
 		k := &calls[i]
 		_, _, e := syscall.RawSyscall6(k.nr, k.args[0], k.args[1], k.args[2], k.args[3], k.args[4], 0)
-		if e != 0 && !k.optional {
+		if e != 0 && !k.optional && e != k.pass {
 			v.errno = e
 			v.failed = i + 1
 			break
