@@ -7,6 +7,7 @@ package failpoint
 
 import (
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,6 +18,11 @@ var (
 	trace *os.File // nil swallows what is written
 )
 
+const (
+	pathName = "RKT_FAILPOINT_TRACE"
+	fdName   = "RKT_FAILPOINT_TRACE_FD"
+)
+
 // Armed tells whether this build has failpoints.
 const Armed = true
 
@@ -24,13 +30,33 @@ const Armed = true
 // learns which points a command passes, and kills the whole process with
 // SIGKILL if RKT_FAILPOINT is name.
 func Hit(name string) {
-	if path := os.Getenv("RKT_FAILPOINT_TRACE"); path != "" {
-		// Opened once: stage1 leaves the host's files behind.
-		open.Do(func() { trace, _ = os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) })
+	open.Do(begin)
+	if trace != nil {
 		_, _ = trace.WriteString(strings.TrimSpace(name) + "\n")
 	}
 	if os.Getenv("RKT_FAILPOINT") == name {
 		_ = syscall.Kill(syscall.Getpid(), syscall.SIGKILL)
 		os.Exit(128 + int(syscall.SIGKILL)) // a pid 1 cannot kill itself, but end as abruptly
 	}
+}
+
+func begin() {
+	if fd, err := strconv.Atoi(os.Getenv(fdName)); err == nil {
+		syscall.CloseOnExec(fd)
+		trace = os.NewFile(uintptr(fd), pathName)
+	} else if path := os.Getenv(pathName); path != "" {
+		trace, _ = os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	}
+}
+
+// Trace is for a program that is started where the host's files are out of
+// sight: the descriptor it has to inherit, 0 for none, and its environment
+// variable for that.
+func Trace() (fd int, env string) {
+	open.Do(begin)
+	if trace == nil {
+		return 0, ""
+	}
+	fd = int(trace.Fd())
+	return fd, fdName + "=" + strconv.Itoa(fd)
 }
