@@ -49,12 +49,13 @@ var imports = []struct{ pkg, may, why string }{
 	{"pod/lifecycle", "image pod stage1/contract linux/...", "directory = phase; reads the document, knows nothing of what starts or fetches"},
 	{"pod/prepare", "image image/ref image/aci image/store image/tree pod pod/lifecycle stage1/contract config linux/...",
 		"where the rooms meet; flavors are data to it, not imports"},
-	{"pod/launch", "image pod pod/lifecycle stage1/contract linux/...", "the last code of stage0; reads no image"},
+	{"pod/launch", "image pod pod/lifecycle stage1/contract stage1/assemble linux/...", "the last code of stage0; reads no image, knows no flavor"},
 	{"pod/gc", "image image/store image/tree pod pod/lifecycle pod/launch stage1/contract linux/...",
 		"gives back; may ask a flavor through launch, never by import"},
 
 	{"stage1/contract", "", "what both sides share: types and their decoding"},
 	{"stage1/appinit/...", "stage1/contract stage1/appinit/... linux/...", "the last metres; paid at every start"},
+	{"stage1/assemble", "stage1/contract stage1/appinit linux/...", "what stage0 does of stage1, for flavors that ask for it; paid at every start"},
 	{"stage1/native/...", "stage1/contract stage1/appinit/... stage1/native/... linux/...", "a flavor sees the contract, appinit and the floor"},
 
 	{"ui", "", "the only package that knows a terminal, and knows nothing else"},
@@ -78,7 +79,7 @@ var programs = []struct {
 		modules: "golang.org/x/sys github.com/spf13/pflag",
 		never: "net/http crypto/tls crypto/x509 encoding/xml testing " +
 			module + "internal/image/source/... " + module + "internal/image/unpack/... " +
-			module + "internal/pod/kube " + module + "internal/stage1/native/... " + module + "internal/stage1/appinit/...",
+			module + "internal/pod/kube " + module + "internal/stage1/native/...",
 		why: "on every container's path: starts in about 2 ms, and talks to no stranger",
 	},
 	{

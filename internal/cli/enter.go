@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/pod/launch"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
+	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
 // defaultCommand is what enter runs. rkt's was /bin/bash, which most images of
@@ -54,6 +56,9 @@ options of rkt.
 	return cmd
 }
 
+// startLimit is how long a verb waits for a pod that is just starting.
+const startLimit = 2 * time.Second
+
 func (c *cli) enter(uuid, app string, argv []string) error {
 	if err := c.needRoot(); err != nil {
 		return err
@@ -88,6 +93,9 @@ func (c *cli) enter(uuid, app string, argv []string) error {
 	if len(argv) == 0 {
 		c.say(fmt.Sprintf("no command is given, running %q", defaultCommand))
 		argv = []string{defaultCommand}
+	}
+	if err := p.Noted(startLimit, func(e contract.Events) bool { return e.Apps[app].PID != 0 || e.Apps[app].Ended }); err != nil {
+		return err
 	}
 	return launch.Enter(p, app, argv)
 }

@@ -22,7 +22,6 @@ type wish struct {
 	pullPolicy   string // "" is not given: new
 	flavor       flavorFlags
 	timing       bool
-	begin        func() error // called when the flavor is known; nil: nothing begins yet
 	quiet        bool
 
 	net netFlag

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/rkt/rkt/internal/pod/lifecycle"
+	"github.com/rkt/rkt/internal/pod/prepare"
 )
 
 func newPrepare(c *cli) *command {
@@ -37,7 +38,11 @@ func (c *cli) prepare(w *wish) error {
 	if err := c.needRoot(); err != nil {
 		return err
 	}
-	w.Durable = true
+	flavor, err := w.flavor.find(c.global.config)
+	if err != nil {
+		return err
+	}
+	w.Flavor, w.Durable, c.clock.on = prepare.Flavor(flavor), true, w.timing
 	p, err := c.makePod(w)
 	if err != nil {
 		return err
@@ -47,7 +52,7 @@ func (c *cli) prepare(w *wish) error {
 		return err
 	}
 	c.clock.mark("prepared")
-	c.clock.print(c)
+	c.clock.Print()
 	_, err = fmt.Fprintln(c.Out, p.ID())
 	return err
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
+	"time"
 
 	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/image/store"
@@ -71,68 +73,90 @@ func (c *cli) run(w *wish) error {
 	if err := c.needRoot(); err != nil {
 		return err
 	}
-	// The pod's first process comes up while images are looked up and the pod is
-	// written to disk; what it is born into is known, but for a manifest's word.
-	var start *launch.Start
-	begin := func(doc *contract.Pod) (err error) {
-		start, err = launch.Begin(launch.Flavor(w.Flavor), doc, w.timing)
-		c.clock.mark("begin")
+	c.clock.on = w.timing
+	flavor, err := w.flavor.find(c.global.config)
+	if err != nil {
 		return err
 	}
-	w.begin = func() error {
-		return begin(&contract.Pod{Network: w.Options.Network, HostIPC: w.Options.HostIPC})
+	w.Flavor = prepare.Flavor(flavor)
+	// Images are looked up and the pod is written beside its assembly, which has to
+	// know little of it at first.
+	type layout struct {
+		doc *contract.Pod
+		dir string
 	}
-	w.Planned = func(doc *contract.Pod) error {
-		c.clock.mark("plan")
-		if start.Fits(doc) {
-			return nil
-		}
-		start.Abort()
-		return begin(doc)
+	type outcome struct {
+		pod *launch.Ready
+		err error
 	}
-	p, err := c.makePod(w)
+	laid, ready := make(chan layout, 1), make(chan outcome, 1)
+	w.Laid = func(doc *contract.Pod, dir string) { laid <- layout{doc, dir} }
+	go func() {
+		r, err := c.makeReady(w)
+		close(laid)
+		ready <- outcome{r, err}
+	}()
+	start, err := launch.Begin(flavor, &contract.Pod{Network: w.Options.Network, HostIPC: w.Options.HostIPC}, c.launchClock())
+	if l, ok := soon(laid); ok && err == nil {
+		err = start.Lay(l.doc, l.dir)
+	}
+	made, _ := soon(ready)
+	if made.err != nil {
+		err = made.err
+	}
 	if err != nil {
 		if start != nil {
 			start.Abort()
 		}
 		return err
 	}
-	return c.become(p, start)
+	c.ended, err = start.Exec(made.pod)
+	return err
 }
 
-// become replaces this process by the pod, which is prepared and locked.
-func (c *cli) become(p *lifecycle.Pod, start *launch.Start) error {
-	doc, err := p.Contract()
-	if err == nil {
-		err = p.ToFast(lifecycle.Run)
-	}
+func (c *cli) makeReady(w *wish) (*launch.Ready, error) {
+	p, err := c.makePod(w)
 	if err != nil {
-		start.Abort()
-		return err
+		return nil, err
 	}
-	c.clock.mark("run")
-	c.ended, err = start.Exec(p, doc, c.clock.String())
-	return err
+	r, err := launch.MakeReady(p)
+	c.clock.mark("ready")
+	return r, err
+}
+
+// soon receives from ch, for a moment actively: what is about to be sent comes
+// sooner than a sleeping thread wakes.
+func soon[T any](ch <-chan T) (value T, ok bool) {
+	const moment = 300 * time.Microsecond
+	if runtime.GOMAXPROCS(0) > 1 {
+		for begun := time.Now(); time.Since(begun) < moment; {
+			select {
+			case value, ok = <-ch:
+				return value, ok
+			default:
+			}
+		}
+	}
+	value, ok = <-ch
+	return value, ok
+}
+
+// launchClock is the clock, if --timing was asked for.
+func (c *cli) launchClock() launch.Clock {
+	if c.clock.on {
+		return &c.clock
+	}
+	return nil
 }
 
 // makePod finds or fetches the images and prepares the pod, in phase Prepare and
 // locked.
 func (c *cli) makePod(w *wish) (*lifecycle.Pod, error) {
-	c.clock.on = w.timing
 	dir, err := c.global.dataDir()
 	if err != nil {
 		return nil, err
 	}
-	flavor, err := w.flavor.find(c.global.config)
-	if err != nil {
-		return nil, err
-	}
-	w.DataDir, w.Flavor = dir, prepare.Flavor(flavor)
-	if w.begin != nil {
-		if err := w.begin(); err != nil {
-			return nil, err
-		}
-	}
+	w.DataDir = dir
 	if err := c.readManifest(w); err != nil {
 		return nil, err
 	}

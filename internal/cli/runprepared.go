@@ -81,9 +81,18 @@ func (c *cli) runPrepared(uuid string, o prepare.Options) error {
 	if err != nil {
 		return err
 	}
-	start, err := launch.Begin(flavor, doc, c.clock.on)
+	start, err := launch.Begin(flavor, doc, c.launchClock())
 	if err != nil {
 		return err
 	}
-	return c.become(p, start)
+	ready, err := launch.MakeReady(p)
+	if err == nil {
+		err = start.Lay(doc, p.Dir())
+	}
+	if err != nil {
+		start.Abort()
+		return err
+	}
+	c.ended, err = start.Exec(ready)
+	return err
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rkt/rkt/internal/pod/lifecycle"
+	"github.com/rkt/rkt/internal/stage1/contract"
 	"github.com/rkt/rkt/internal/ui"
 )
 
@@ -65,6 +66,11 @@ In JSON, all times are nanoseconds since the epoch.`,
 }
 
 func (c *cli) status(p *lifecycle.Pod, format outputFormat) error {
+	if state, err := p.State(); err == nil && state == lifecycle.StateRunning {
+		if err := p.Noted(startLimit, func(e contract.Events) bool { return e.Init != 0 }); err != nil {
+			return err
+		}
+	}
 	v, err := look(p)
 	if err != nil {
 		return err

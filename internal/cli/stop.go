@@ -10,6 +10,7 @@ import (
 
 	"github.com/rkt/rkt/internal/pod/launch"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
+	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
 // defaultStopTimeout is how long a pod has to end when it is asked to.
@@ -74,6 +75,9 @@ func (c *cli) stop(uuid string, force bool, timeout time.Duration) error {
 		return nil
 	case state != lifecycle.StateRunning:
 		return fmt.Errorf("cannot stop pod %s: it is %s, not running", p.ID(), state)
+	}
+	if err := p.Noted(startLimit, func(e contract.Events) bool { return e.Init != 0 }); err != nil {
+		return err
 	}
 	if !force {
 		err := stopAndWait(p, false, timeout)

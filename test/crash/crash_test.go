@@ -66,11 +66,14 @@ type story struct {
 	command []string
 	// again: the same command succeeds after gc.
 	again bool
+	// never is how the points begin that the command passes only on a slow machine.
+	never string
 }
 
 func stories() map[string]story {
 	tiny := "oci:" + layout + ":tiny"
-	run := []string{"run", "--net=none", tiny, "--exec=/bin/true"}
+	// An app that ends at once never sees the flavor's programs; this one does.
+	run := []string{"run", "--net=none", tiny, "--exec=/bin/sleep", "--", "0.1"}
 	fetch := []string{"fetch", tiny}
 	return map[string]story{
 		"fetch from a layout":   {command: fetch, again: true},
@@ -78,9 +81,12 @@ func stories() map[string]story {
 		"fetch shared layers":   {before: [][]string{{"fetch", "oci:" + layout + ":shell"}}, command: []string{"fetch", server.URL("etcd")}, again: true},
 		"prepare":               {before: [][]string{fetch}, command: []string{"prepare", tiny, "--exec=/bin/true"}, again: true},
 		"run":                   {before: [][]string{fetch}, command: run, again: true},
+		"run of a moment":       {before: [][]string{fetch}, command: []string{"run", "--net=none", tiny, "--exec=/bin/true"}, again: true, never: "native/"},
 		"run with volumes": {before: [][]string{fetch}, again: true,
-			command: []string{"run", "--net=none", "--volume=v,kind=empty", tiny, "--mount=volume=v,target=/v", "--readonly-rootfs=true", "--exec=/bin/true"}},
-		"run-prepared": {before: [][]string{fetch, {"prepare", tiny, "--exec=/bin/true"}}, command: []string{"run-prepared", "--net=none", "$UUID"}},
+			command: []string{"run", "--net=none", "--volume=v,kind=empty", tiny, "--mount=volume=v,target=/v", "--readonly-rootfs=true", "--exec=/bin/sleep", "--", "0.1"}},
+		"run of two apps": {before: [][]string{fetch}, again: true,
+			command: []string{"run", "--net=none", tiny, "--name=a", "--exec=/bin/true", tiny, "--name=b", "--exec=/bin/true"}},
+		"run-prepared": {before: [][]string{fetch, {"prepare", tiny, "--exec=/bin/sleep", "--", "0.1"}}, command: []string{"run-prepared", "--net=none", "$UUID"}},
 		"rm":           {before: [][]string{fetch, run}, command: []string{"rm", "$UUID"}},
 		"gc":           {before: [][]string{fetch, run, run, {"prepare", tiny, "--exec=/bin/true"}}, command: []string{"gc", "--grace-period=0s", "--expire-prepared=0s"}, again: true},
 		"image gc":     {before: [][]string{fetch, {"fetch", "oci:" + layout + ":shell"}}, command: []string{"image", "gc", "--grace-period=0s"}, again: true},
@@ -138,7 +144,7 @@ func (s story) trace(t *testing.T) []string {
 	defer f.Close()
 	var points []string
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if !slices.Contains(points, lines.Text()) {
+		if p := lines.Text(); !slices.Contains(points, p) && (s.never == "" || !strings.HasPrefix(p, s.never)) {
 			points = append(points, lines.Text())
 		}
 	}

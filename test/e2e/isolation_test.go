@@ -169,3 +169,22 @@ func TestInsecureOptions(t *testing.T) {
 		t.Errorf("got %q, want %q\n%s", r.Stdout, want, r.Stderr)
 	}
 }
+
+// TestFirstProcessTellsNothing: while the pod is young its first process has the
+// memory of rkt. Neither that nor rkt's command line is the app's to read.
+func TestFirstProcessTellsNothing(t *testing.T) {
+	h := host(t)
+	image := h.Must("fetch", "--full", image(t, images.Tiny)).Out()
+	for range 20 { // before and after the moment in which they part
+		r := h.Rkt("run", "--net=none", image, "--exec=/bin/cat", "--", "/proc/1/cmdline")
+		if r.Status != 0 || strings.Contains(r.Stdout, h.Dir) || strings.Contains(r.Stdout, "rkt run") {
+			t.Fatalf("/proc/1/cmdline: status %d, %q", r.Status, r.Stdout)
+		}
+	}
+	for _, name := range []string{"environ", "mem", "maps", "exe", "root/etc/passwd", "cwd", "fd/0"} {
+		r := h.Rkt("run", "--net=none", image, "--exec=/bin/head", "--", "-c1", "/proc/1/"+name)
+		if r.Status == 0 || r.Status == 254 || r.Stdout != "" {
+			t.Errorf("/proc/1/%s: status %d, %q", name, r.Status, r.Stdout)
+		}
+	}
+}

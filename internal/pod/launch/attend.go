@@ -13,35 +13,53 @@ import (
 	"github.com/rkt/rkt/internal/linux/cgroup"
 	"github.com/rkt/rkt/internal/linux/pidfd"
 	"github.com/rkt/rkt/internal/linux/wait"
+	"github.com/rkt/rkt/internal/stage1/assemble"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
-// young is how long stage0 itself attends to a pod. Most that end by then were
-// one command, and the start of the flavor's `run` would cost as much as that;
-// those that live on are worth a process that takes less memory.
-const young = 2 * time.Second
+// moment is how long the pod's first process watches an only app before it
+// becomes the flavor's `init`; young is how long stage0 itself attends to a pod.
+// Most that end by then were one command, and the starts of `init` and `run`
+// would cost as much as that; those that live on are worth processes that take
+// less memory.
+const (
+	moment = 3 * time.Millisecond
+	young  = 2 * time.Second
+)
 
 // attend stands in for the flavor's `run` while the pod is young: it notes the
 // pod's events and, if `init` ends, gives back what is the pod's. ended is
 // false if `run` is to take over; it finds whatever was not read yet.
-func (s *Start) attend(doc *contract.Pod, timing bool) (status int, ended bool, err error) {
-	events, err := os.OpenFile(contract.EventsFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o644)
-	if err != nil {
-		return 0, false, fmt.Errorf("cannot note the pod's events: %w", err)
-	}
-	defer events.Close()
-	s.forwardSignals()
+func (s *Start) attend(r *Ready, o assemble.Outcome) (status int, ended bool, err error) {
+	doc, events := r.Doc, r.events
 	now := time.Now()
-	if _, err := events.WriteString(contract.RunLine(os.Getpid(), now.UnixNano()) + contract.InitLine(s.init, now.UnixNano())); err != nil {
+	lines := contract.RunLine(os.Getpid(), now.UnixNano()) + contract.InitLine(s.init, now.UnixNano())
+	if o.Ended {
+		lines += contract.StartedLine(doc.Apps[0].Name, 0, o.Started.UnixNano()) +
+			contract.ExitedLine(doc.Apps[0].Name, o.Status, o.Finished.UnixNano())
+	}
+	if _, err := events.WriteString(lines); err != nil {
 		return 0, false, fmt.Errorf("cannot note the pod's events: %w", err)
 	}
+	if !o.Started.IsZero() {
+		s.mark("app started", o.Started)
+	}
+	if o.Ended {
+		s.mark("app ended", o.Finished)
+		status, err := s.end(doc)
+		s.mark("pod ended", time.Now())
+		s.print()
+		return status, true, err
+	}
+	s.forwardSignals()
+	s.print()
 	for until := now.Add(young); ; {
 		fds := []unix.PollFd{{Fd: int32(s.control), Events: unix.POLLIN}}
 		n, err := unix.Poll(fds, int(time.Until(until).Milliseconds()))
 		if err == unix.EINTR {
 			continue
 		}
-		if err != nil || n == 0 || timing {
+		if err != nil || n == 0 {
 			return 0, false, nil
 		}
 		line, over, mine := s.hear()
@@ -106,12 +124,14 @@ func (s *Start) hear() (line string, over, mine bool) {
 			unix.Close(fds[0])
 		}
 	}
+	s.mark(m.App+" started", time.Unix(0, m.Time))
+	s.print()
 	return contract.StartedLine(m.App, pid, m.Time), false, true
 }
 
-// end waits for `init` and gives the pod's cgroups back.
+// end waits for the pod's first process and gives the pod's cgroups back.
 func (s *Start) end(doc *contract.Pod) (int, error) {
-	// While init still ends: its apps have.
+	// While it still ends: its apps have.
 	given := doc.Cgroup == "" || cgroup.RemoveEmpty(doc.Cgroup) == nil
 	status, err := wait.For(s.init)
 	if err != nil {
@@ -119,9 +139,17 @@ func (s *Start) end(doc *contract.Pod) (int, error) {
 	}
 	s.init = 0
 	if !given {
-		if err := cgroup.Remove(doc.Cgroup); err != nil {
-			fmt.Fprintln(os.Stderr, "rkt:", err)
-		}
+		s.removeCgroup(doc)
 	}
 	return status, nil
+}
+
+// removeCgroup gives the pod's cgroups back, or says why it cannot.
+func (s *Start) removeCgroup(doc *contract.Pod) {
+	if doc.Cgroup == "" {
+		return
+	}
+	if err := cgroup.Remove(doc.Cgroup); err != nil {
+		fmt.Fprintln(os.Stderr, "rkt:", err)
+	}
 }

@@ -7,50 +7,55 @@ package launch
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/failpoint"
+	"github.com/rkt/rkt/internal/linux/mount"
 	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
+	"github.com/rkt/rkt/internal/stage1/assemble"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
-// namespaceFlags are the namespaces a flavor may ask its init to be born in.
-var namespaceFlags = map[string]uintptr{
-	"pid": unix.CLONE_NEWPID, "mount": unix.CLONE_NEWNS, "ipc": unix.CLONE_NEWIPC,
-	"uts": unix.CLONE_NEWUTS, "net": unix.CLONE_NEWNET, "cgroup": unix.CLONE_NEWCGROUP,
-}
-
-// A Start is a pod that is being started: its first process comes up, and waits
-// for the pod. A thread of its own makes that process and, in the end, becomes
-// the flavor's `run`: the child is killed when the thread that made it ends, and
-// stage0 has other things to do while it waits for clone(2).
+// A Start is a pod that is being started: it is assembled, and in the end becomes
+// the flavor's `run`, on the thread of the goroutine that calls its methods. The
+// first process is killed when the thread that made it ends.
 type Start struct {
-	flavor  Flavor
-	flags   uintptr // the namespaces init is born in
-	env     []string
-	control int // stage0's, and then `run`'s, end of the control socket
-	signals chan os.Signal
-
-	born  chan error        // init was made, or not; then:
-	init  int               // pid; 0 if the flavor has none
-	final chan func() error // what the thread does last
-	done  chan error        // what came of it
+	flavor   Flavor
+	wants    contract.Pod // what the assembly was begun for
+	env      []string
+	control  int // stage0's, and then `run`'s, end of the control socket
+	inside   int // init's end
+	init     int // pid of the pod's first process; 0 before and without
+	network  int // descriptor of a network namespace of its own, -1 without
+	assembly *assemble.Assembly
+	signals  chan os.Signal
+	clock    Clock
 }
 
-// Begin starts the flavor's `init`, in the namespaces that doc needs, so that it
-// comes up while the pod is written to disk. Only the document's namespaces are
-// looked at. timing: `init` is to note times. Either Exec or Abort must follow.
-func Begin(f Flavor, doc *contract.Pod, timing bool) (*Start, error) {
-	flags, err := namespaces(f, doc)
-	if err != nil {
-		return nil, err
-	}
+// A Clock is told of the steps of a start, and to show them. It is safe for use
+// by several goroutines.
+type Clock interface {
+	Mark(step string, at time.Time)
+	Print()
+}
+
+// Begin begins to assemble a pod whose namespaces doc tells; nothing else of it
+// is looked at, so that the rest may be written meanwhile, by another goroutine.
+// A flavor without `init` assembles pods itself. clock may be nil.
+//
+// The calling goroutine is locked to its thread, which is in the pod's
+// namespaces from then on and has a working directory of its own, until Abort,
+// which must follow unless Exec does.
+func Begin(f Flavor, doc *contract.Pod, clock Clock) (*Start, error) {
+	runtime.LockOSThread()
 	// What the caller of rkt left open is not the pod's.
 	if err := unix.CloseRange(3, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return nil, os.NewSyscallError("close_range", err)
@@ -59,107 +64,199 @@ func Begin(f Flavor, doc *contract.Pod, timing bool) (*Start, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socketpair", err)
 	}
-	s := &Start{flavor: f, flags: flags, env: environment(), control: ends[0],
-		born: make(chan error, 1), final: make(chan func() error), done: make(chan error)}
-	env := s.env
-	if timing {
-		env = append(env[:len(env):len(env)], contract.EnvTiming+"=")
-	}
-	go func() {
-		runtime.LockOSThread()
-		failpoint.Hit("launch/before-init")
-		var err error
-		s.init, err = startInit(f, flags, ends[1], env)
-		unix.Close(ends[1])
-		failpoint.Hit("launch/init-started")
-		s.catchSignals()
-		s.born <- err
-		if last := <-s.final; last != nil {
-			s.done <- last()
+	s := &Start{flavor: f, env: environment(), control: ends[0], inside: ends[1], network: -1, clock: clock,
+		wants: contract.Pod{Network: doc.Network, HostIPC: doc.HostIPC}}
+	failpoint.Hit("launch/begin")
+	if s.assembled() {
+		if s.assembly, err = assemble.Begin(s.assemblyWants()); err != nil {
+			s.Abort()
+			return nil, err
 		}
-	}()
+		s.mark("assembly begun", time.Now())
+	}
 	return s, nil
 }
 
-// Abort ends what Begin began.
-func (s *Start) Abort() {
-	if s.born != nil {
-		<-s.born
-		s.born = nil
+func (s *Start) mark(step string, at time.Time) {
+	if s.clock != nil {
+		s.clock.Mark(step, at)
 	}
-	unix.Close(s.control)
+}
+
+func (s *Start) print() {
+	if s.clock != nil {
+		s.clock.Print()
+	}
+}
+
+// assembled tells whether stage0 assembles the flavor's pods.
+func (s *Start) assembled() bool { return len(s.flavor.Manifest.Entrypoints["init"]) > 0 }
+
+func (s *Start) assemblyWants() assemble.Wants {
+	w := assemble.Wants{HostIPC: s.wants.HostIPC}
+	if s.wants.Network != "host" {
+		w.Network = func() (fd int, err error) {
+			s.network, err = assemble.NewNetwork()
+			return s.network, err
+		}
+	}
+	return w
+}
+
+// Lay makes what the pod needs but for its start: its directory, which was dir a
+// moment ago, has the apps' writable directories by now. The rest of it may still
+// be written meanwhile, and the directory go on to phase run.
+func (s *Start) Lay(doc *contract.Pod, path string) (err error) {
+	if !s.assembled() {
+		return nil
+	}
+	if s.wants.Network != doc.Network || s.wants.HostIPC != doc.HostIPC {
+		// A manifest knew better than the command line.
+		if err := s.assembly.Leave(); err != nil {
+			return err
+		}
+		s.wants.Network, s.wants.HostIPC = doc.Network, doc.HostIPC
+		if s.assembly, err = assemble.Begin(s.assemblyWants()); err != nil {
+			return err
+		}
+	}
+	// By path: what was opened in the host's mount namespace cannot be mounted here.
+	dir, err := openDir(path)
+	if err == unix.ENOENT && len(doc.Apps) > 0 {
+		dir, err = openDir(filepath.Dir(doc.Apps[0].Upper))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot open the pod's directory: %w", err)
+	}
+	roots, err := mountRoots(doc, dir)
+	if err != nil {
+		unix.Close(dir)
+		return err
+	}
+	s.mark("roots mounted", time.Now())
+	return s.assembly.Lay(doc, dir, roots)
+}
+
+// Abort ends what Begin began, and takes the thread back to the host.
+func (s *Start) Abort() {
+	for _, fd := range []int{s.control, s.inside, s.network} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+	s.control, s.inside, s.network = -1, -1, -1
 	if s.init > 0 {
 		_ = unix.Kill(s.init, unix.SIGKILL)
 		_, _ = wait.For(s.init)
+		s.init = 0
 	}
-	close(s.final)
+	if s.assembly != nil {
+		_ = s.assembly.Leave() // the error that brought us here is the one to be told
+		s.assembly = nil
+	}
 }
 
-// Exec gives the pod p, which must be in phase run with its lock held by this
-// process, to `init`, and replaces this process by the flavor's `run`, unless
-// the pod ends before that is worth while: then it returns the pod's exit
-// status. With an error, no process of the pod is left. stamps are stage0's
-// times ("name=ns,…", CLOCK_MONOTONIC), to be printed with stage1's; "" for
-// none.
-func (s *Start) Exec(p *lifecycle.Pod, doc *contract.Pod, stamps string) (int, error) {
-	status, err := s.exec(p, doc, stamps)
-	s.Abort()
+// Exec gives the pod to its flavor and replaces this process by the flavor's
+// `run`, unless the pod ends before that is worth while: then it returns the
+// pod's exit status. With an error, no process of the pod is left. Lay must have
+// been called.
+func (s *Start) Exec(r *Ready) (int, error) {
+	status, ended, err := s.exec(r)
+	if !ended {
+		s.Abort()
+	}
 	return status, err
 }
 
-func (s *Start) exec(p *lifecycle.Pod, doc *contract.Pod, stamps string) (int, error) {
-	if err := unix.Chdir(p.Dir()); err != nil {
-		return 0, fmt.Errorf("cannot enter the pod's directory: %w", err)
-	}
-	lock := int(p.LockFile().Fd())
-	defer runtime.KeepAlive(p) // its finalizer would close the lock
-	roots, err := mountRoots(doc)
-	if err == nil {
-		err = <-s.born
-		s.born = nil
-	}
-	if err == nil && s.init > 0 {
-		err = s.handOver(p.Dir(), lock, roots)
-	}
-	// At once: who holds a mount last has to wait for its end.
-	closeAll(roots)
-	if err != nil {
-		return 0, err
-	}
-	if s.init > 0 {
-		if status, ended, err := s.attend(doc, stamps != ""); ended || err != nil {
-			return status, err
+func (s *Start) exec(r *Ready) (status int, ended bool, err error) {
+	lock := int(r.Pod.LockFile().Fd())
+	defer runtime.KeepAlive(r.Pod) // its finalizer would close the lock
+	if s.assembled() {
+		o, err := s.start(r, lock)
+		if err != nil {
+			s.removeCgroup(r.Doc)
+			return 0, false, err
+		}
+		if status, ended, err := s.attend(r, o); ended || err != nil {
+			return status, ended, err
 		}
 	}
 	program, argv, err := s.flavor.entrypoint("run")
 	if err != nil {
-		return 0, err
+		return 0, false, err
+	}
+	if err := unix.Chdir(r.Pod.Dir()); err != nil {
+		return 0, false, fmt.Errorf("cannot enter the pod's directory: %w", err)
 	}
 	for _, fd := range []int{lock, s.control} {
 		if _, err = unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
-			return 0, os.NewSyscallError("fcntl", err)
+			return 0, false, os.NewSyscallError("fcntl", err)
 		}
 	}
 	env := append(s.env, contract.EnvLockFD+"="+strconv.Itoa(lock), contract.EnvControlFD+"="+strconv.Itoa(s.control),
-		contract.EnvInit+"="+strconv.Itoa(s.init), contract.EnvCgroup+"="+doc.Cgroup)
-	if stamps != "" {
-		env = append(env, contract.EnvTiming+"="+stamps)
-	}
-	s.final <- func() error {
-		// Its own path will do: no pod can see this process.
-		err := syscall.Exec(program, argv, env)
-		return fmt.Errorf("cannot execute stage1 %s: %w", program, err)
-	}
-	return 0, <-s.done
+		contract.EnvInit+"="+strconv.Itoa(s.init), contract.EnvCgroup+"="+r.Doc.Cgroup)
+	// Its own path will do: no pod can see this process.
+	err = syscall.Exec(program, argv, env)
+	return 0, false, fmt.Errorf("cannot execute stage1 %s: %w", program, err)
 }
 
-// mountRoots mounts the root of each app, in the document's order. The caller
-// closes what is returned, with an error too.
-func mountRoots(doc *contract.Pod) (roots []int, err error) {
+// start has the pod finished and started.
+func (s *Start) start(r *Ready, lock int) (assemble.Outcome, error) {
+	program, argv, err := s.flavor.entrypoint("init")
+	if err != nil {
+		return assemble.Outcome{}, err
+	}
+	s.catchSignals() // before there is an app to be told of them
+	o, err := s.assembly.Start(&assemble.Way{Lock: lock, Control: s.inside, Stage0: s.control,
+		Program: program, Argv: argv, Env: s.env, Moment: moment})
+	s.init = o.PID
+	if o.Ended && err == nil {
+		return o, nil // and this process, soon: nothing is worth closing
+	}
+	unix.Close(s.inside)
+	s.inside = -1
+	return o, err
+}
+
+// Ready is a pod that is all written: in phase run, with its lock held by this
+// process.
+type Ready struct {
+	Pod    *lifecycle.Pod
+	Doc    *contract.Pod
+	events *os.File
+}
+
+// MakeReady takes p, whose lock is held by this process, into phase run.
+func MakeReady(p *lifecycle.Pod) (*Ready, error) {
+	doc, err := p.Contract()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.ToFast(lifecycle.Run); err != nil {
+		return nil, err
+	}
+	events, err := os.OpenFile(filepath.Join(p.Dir(), contract.EventsFile), os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("cannot note the pod's events: %w", err)
+	}
+	failpoint.Hit("launch/ready")
+	return &Ready{p, doc, events}, nil
+}
+
+func openDir(path string) (int, error) {
+	return unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+}
+
+// mountRoots mounts the root of each app, attached nowhere yet, in the
+// document's order. With an error there is none.
+func mountRoots(doc *contract.Pod, dir int) (roots []int, err error) {
 	for i := range doc.Apps {
-		root, err := mountRoot(&doc.Apps[i], doc.OverlayOptions)
+		root, err := mountRoot(&doc.Apps[i], dir, doc.OverlayOptions)
 		if err != nil {
-			return roots, fmt.Errorf("cannot mount the root of app %q: %w", doc.Apps[i].Name, err)
+			for _, fd := range roots {
+				unix.Close(fd)
+			}
+			return nil, fmt.Errorf("cannot mount the root of app %q: %w", doc.Apps[i].Name, err)
 		}
 		roots = append(roots, root)
 	}
@@ -167,84 +264,19 @@ func mountRoots(doc *contract.Pod) (roots []int, err error) {
 	return roots, nil
 }
 
-func closeAll(fds []int) {
-	for _, fd := range fds {
-		unix.Close(fd)
-	}
-}
-
-// handOver tells `init` of its pod (contract.HandOver).
-func (s *Start) handOver(dir string, lock int, roots []int) error {
-	if len(roots) >= contract.MaxDescriptors {
-		return fmt.Errorf("cannot start a pod of %d apps: %d are the most", len(roots), contract.MaxDescriptors-1)
-	}
-	rights := unix.UnixRights(append([]int{lock}, roots...)...)
-	if err := unix.Sendmsg(s.control, []byte(contract.HandOver+dir), rights, nil, unix.MSG_NOSIGNAL); err != nil {
-		return fmt.Errorf("cannot hand the pod to its first process: %w", err)
-	}
-	failpoint.Hit("launch/handed-over")
-	return nil
-}
-
-// Fits tells whether the namespaces are those that doc needs.
-func (s *Start) Fits(doc *contract.Pod) bool {
-	flags, err := namespaces(s.flavor, doc)
-	return err == nil && flags == s.flags
-}
-
-// namespaces are clone(2)'s flags for the flavor's `init`.
-func namespaces(f Flavor, doc *contract.Pod) (flags uintptr, err error) {
-	for _, ns := range f.Manifest.Namespaces {
-		flag, ok := namespaceFlags[ns]
-		switch {
-		case !ok:
-			return 0, fmt.Errorf("cannot start stage1 %q: unknown namespace %q", f.Manifest.Name, ns)
-		case ns == "net" && doc.Network == "host", ns == "ipc" && doc.HostIPC:
-		default:
-			flags |= flag
-		}
-	}
-	return flags, nil
-}
-
-// startInit starts the flavor's `init`, if it has one, in its namespaces. The
-// child has descriptor 3, its end of the control socket.
-func startInit(f Flavor, flags uintptr, control int, env []string) (pid int, err error) {
-	if len(f.Manifest.Entrypoints["init"]) == 0 {
-		return 0, nil
-	}
-	program, argv, err := f.entrypoint("init")
-	if err != nil {
-		return 0, err
-	}
-	path, closePath, err := readOnlyPath(program)
-	if err != nil {
-		return 0, err
-	}
-	defer closePath()
-	pid, err = syscall.ForkExec(path, argv, &syscall.ProcAttr{
-		Env:   append(env[:len(env):len(env)], contract.EnvControlFD+"=3"),
-		Files: []uintptr{0, 1, 2, uintptr(control)},
-		Sys:   &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL},
-	})
-	if err != nil {
-		return 0, fmt.Errorf("cannot start the pod's first process %s: %w", program, err)
-	}
-	return pid, nil
-}
-
 // readOnlyPath gives a path by which program can be executed but never be
 // written to, not even by root inside a pod through /proc/self/exe
 // (CVE-2019-5736): it leads through a detached read-only mount that no
 // namespace holds, so nobody can make it writable again.
 func readOnlyPath(program string) (path string, done func(), err error) {
-	fd, err := unix.OpenTree(unix.AT_FDCWD, program, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	fd, err := mount.Clone(unix.AT_FDCWD, program, false)
+	if err == nil {
+		if err = mount.SetAttr(fd, unix.MOUNT_ATTR_RDONLY, 0, false); err != nil {
+			unix.Close(fd)
+		}
+	}
 	if err != nil {
 		return "", nil, fmt.Errorf("cannot open stage1 %s: %w", program, err)
-	}
-	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
-		unix.Close(fd)
-		return "", nil, fmt.Errorf("cannot protect stage1 %s: %w", program, err)
 	}
 	return "/proc/self/fd/" + strconv.Itoa(fd), func() { unix.Close(fd) }, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -15,12 +16,12 @@ import (
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
-// mountRoot stacks the app's layers and its writable directory, and returns the
-// mount, which is nowhere yet and ends with its descriptor. Options are
+// mountRoot stacks the app's layers and its writable directory, which is in the
+// pod's directory dir wherever that is now, and returns the mount, which is nowhere yet and ends with its descriptor. Options are
 // descriptors in place of paths: fsconfig(2) takes 255 bytes a value, and the
 // host's paths do not show in the pod's mountinfo. "volatile": what a pod wrote
 // need not be on disk before its mounts can end. No device works in it.
-func mountRoot(app *contract.App, extra []string) (int, error) {
+func mountRoot(app *contract.App, dir int, extra []string) (int, error) {
 	if len(app.Layers) == 0 {
 		return -1, errors.New("its image has no layers")
 	}
@@ -30,8 +31,8 @@ func mountRoot(app *contract.App, extra []string) (int, error) {
 			unix.Close(fd)
 		}
 	}()
-	open := func(path string) (string, error) {
-		fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	open := func(at int, path string) (string, error) {
+		fd, err := unix.Openat(at, path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return "", fmt.Errorf("cannot open %s: %w", path, err)
 		}
@@ -40,17 +41,17 @@ func mountRoot(app *contract.App, extra []string) (int, error) {
 	}
 	lower := make([]string, 0, len(app.Layers))
 	for i := len(app.Layers) - 1; i >= 0; i-- { // overlayfs lists the topmost first
-		name, err := open(app.Layers[i])
+		name, err := open(unix.AT_FDCWD, app.Layers[i])
 		if err != nil {
 			return -1, err
 		}
 		lower = append(lower, name)
 	}
-	upper, err := open(app.Upper)
+	upper, err := open(dir, filepath.Base(app.Upper))
 	if err != nil {
 		return -1, err
 	}
-	work, err := open(app.Work)
+	work, err := open(dir, filepath.Base(app.Work))
 	if err != nil {
 		return -1, err
 	}

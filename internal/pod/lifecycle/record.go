@@ -151,6 +151,21 @@ func (p *Pod) Events() (contract.Events, error) {
 	return contract.ParseEvents(string(b)), nil
 }
 
+// Noted waits until the pod's events are enough for the caller, at most for
+// limit: a start is noted some milliseconds after the app began to run. It gives
+// up at once on a pod that does not run.
+func (p *Pod) Noted(limit time.Duration, enough func(contract.Events) bool) error {
+	for until := time.Now().Add(limit); ; time.Sleep(2 * time.Millisecond) {
+		e, err := p.Events()
+		if err != nil || enough(e) || time.Now().After(until) {
+			return err
+		}
+		if state, err := p.State(); err != nil || state != StateRunning {
+			return err
+		}
+	}
+}
+
 // PID is the host's pid of the pod's first process, of a pod that runs or ran.
 // Before that it is fs.ErrNotExist.
 func (p *Pod) PID() (int, error) {

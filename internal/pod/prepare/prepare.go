@@ -81,11 +81,6 @@ func build(st *store.Store, r Request) (*lifecycle.Pod, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.Planned != nil {
-		if err := r.Planned(plan.document); err != nil {
-			return nil, err
-		}
-	}
 	return plan.write(&r)
 }
 
@@ -273,6 +268,9 @@ func (pl *plan) write(r *Request) (*lifecycle.Pod, error) {
 	w := writer{dir: p.Dir(), durable: r.Durable}
 	failpoint.Hit("prepare/before-files")
 	w.overlays(pl)
+	if r.Laid != nil && w.err == nil {
+		r.Laid(pl.document, w.dir)
+	}
 	w.volumes(pl.empty)
 	w.file(contract.File, document)
 	failpoint.Hit("prepare/before-manifest")

@@ -84,9 +84,10 @@ type Request struct {
 
 	Options Options
 
-	// Planned is called once all is decided and nothing is written yet; its
-	// error ends the preparation. It must not change the document. nil: nobody.
-	Planned func(*contract.Pod) error
+	// Laid, if not nil, is called when the document is decided and the apps'
+	// writable directories are there, in the pod's directory dir, but not all is
+	// written. It must not change the document.
+	Laid func(doc *contract.Pod, dir string)
 
 	// Warn is told what the user should know though the pod is prepared; one
 	// line each, without a newline. nil: nobody is told.

@@ -50,18 +50,30 @@ type Process struct {
 // between is visible: on error there is no process. The order of the steps is
 // what makes them safe; each says why it is where it is.
 func (p *Process) Start() (int, error) {
-	c := &forkexec.Child{CgroupFD: p.CgroupFD}
+	c, done, err := p.Child()
+	defer done()
+	if err != nil {
+		return 0, err
+	}
+	return c.Start()
+}
+
+// Child is Start without the fork: for a caller that has the process started by
+// another (forkexec.First). done closes what was opened for it, with an error
+// too; the child must have been started by then.
+func (p *Process) Child() (c *forkexec.Child, done func(), err error) {
+	c = &forkexec.Child{CgroupFD: p.CgroupFD}
 	// A session of its own: no signal of the caller's terminal, no tty to push
 	// keys into.
 	c.Call("start a session", unix.SYS_SETSID)
 	high, err := p.stdio(c)
-	defer func() {
+	done = func() {
 		for _, fd := range high {
 			_ = unix.Close(fd)
 		}
-	}()
+	}
 	if err != nil {
-		return 0, err
+		return nil, done, err
 	}
 	// Nothing but stdio from here on: the image chooses the working directory,
 	// and /proc/self/fd/N would lead out of it (as in CVE-2024-21626).
@@ -69,16 +81,16 @@ func (p *Process) Start() (int, error) {
 	if p.Root != "" {
 		c.CloneFlags |= unix.CLONE_NEWNS
 		if err := p.root(c); err != nil {
-			return 0, err
+			return nil, done, err
 		}
 	}
 	if p.CgroupView != "" {
 		if err := p.cgroupView(c); err != nil {
-			return 0, err
+			return nil, done, err
 		}
 	}
 	if err := p.privileges(c); err != nil {
-		return 0, err
+		return nil, done, err
 	}
 	if p.DieWithParent {
 		// After the ids: a change of them clears it.
@@ -88,13 +100,13 @@ func (p *Process) Start() (int, error) {
 		// The last thing before exec, so that it need not allow what only we
 		// need.
 		if err := p.filter(c); err != nil {
-			return 0, err
+			return nil, done, err
 		}
 	}
 	if err := c.Exec(p.Program, p.Argv, p.Env); err != nil {
-		return 0, err
+		return nil, done, err
 	}
-	return c.Start()
+	return c, done, nil
 }
 
 // stdio places the three descriptors. They are first duplicated above 2, so
@@ -236,4 +248,12 @@ func LendOutput(uid uint32, fds ...int) error {
 		}
 	}
 	return nil
+}
+
+// InCgroup has the process be born in a cgroup and see it, read-only, as its
+// own; 0 is none.
+func (p *Process) InCgroup(fd int) {
+	if p.CgroupFD = fd; fd > 0 {
+		p.CgroupView = "/sys/fs/cgroup"
+	}
 }

@@ -239,7 +239,6 @@ func (m *Manifest) Encode() []byte {
 	w.Key("name").String(m.Name)
 	w.Key("entrypoints")
 	plainjson.EachOf(w, m.Entrypoints, (*plainjson.Writer).Strings)
-	w.OptStrings("namespaces", m.Namespaces)
 	plainjson.Each(w.Key("features"), m.Features, func(f *Feature, w *plainjson.Writer) { w.String(string(*f)) })
 	w.End('}')
 	b, _ := w.Bytes() // as for Pod
@@ -258,8 +257,6 @@ func DecodeManifest(b []byte) (Manifest, error) {
 			m.Name = r.String()
 		case "entrypoints":
 			m.Entrypoints = plainjson.Map(r, (*plainjson.Reader).Strings)
-		case "namespaces":
-			m.Namespaces = r.Strings()
 		case "features":
 			m.Features = features(r.Strings())
 		}

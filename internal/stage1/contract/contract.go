@@ -8,22 +8,14 @@
 // # How a pod starts
 //
 // stage0 writes the document (File) into the pod directory, renames that to
-// pods/run/<uuid>, and, in the pod directory:
+// pods/run/<uuid>, and executes the flavor's `run` entry point in its own place:
+// same pid, so that the caller's signals, cgroup and exit status are the pod's.
 //
-//  1. if the flavor's manifest has an `init` entry point, starts it as a child
-//     in new namespaces of the kinds the manifest lists, killed when stage0's
-//     process dies, with the control socket as its only link back;
-//  2. executes the `run` entry point in its own place: same pid, so that the
-//     caller's signals, cgroup and exit status are the pod's.
-//
-// `init` and `run` start side by side; the app waits only for `init`. So two
-// Go programs start before the app, not three.
-//
-// `init` is started while the pod is still being written. It waits on the
-// control socket for one packet from stage0: HandOver and the pod directory's
-// absolute path, with descriptors: the lock, and the root of each app, mounted
-// (overlay over the app's layers) but attached nowhere, in the document's order.
-// If the socket is closed instead, there will be no pod.
+// If the flavor's manifest has an `init` entry point, stage0 assembles the pod
+// first (package assemble): the namespaces, the apps' roots with all that is
+// mounted in them, and the pod's first process, which starts an only app itself
+// and becomes `init` when that has lived for a moment, or at once. `init` finds
+// what Inherited describes.
 //
 // # Entry points
 //
@@ -31,7 +23,7 @@
 // what is named here and TERM.
 //
 //	run                              replaces stage0; exits with the pod's status
-//	init                             first process of the pod
+//	init                             executed by the pod's first process, in the pod
 //	enter --app=NAME -- CMD [ARG…]   replaces `rkt enter`; exits with CMD's status
 //	stop [--force]                   asks the pod to end (SIGTERM), or kills it; returns at once
 //	gc                               gives back what a pod that ended without `run` left
@@ -52,24 +44,17 @@ const (
 	// lock file. As long as any process keeps it, the pod is running. Never
 	// handed to apps.
 	EnvLockFD = "RKT_LOCK_FD"
-	// EnvControlFD is one end of a SOCK_SEQPACKET pair between `init` and
-	// `run`. What they say there is the flavor's own affair.
+	// EnvControlFD, for `run`, is stage0's end of a SOCK_SEQPACKET pair, whose
+	// other end `init` has (Inherited). What they say there once `run` is there is
+	// the flavor's own affair.
 	EnvControlFD = "RKT_CONTROL_FD"
+	// EnvInherited, for `init`, is an encoded Inherited.
+	EnvInherited = "RKT_INHERITED"
 	// EnvInit is the pid of `init`, seen from the host, for `run`.
 	EnvInit = "RKT_INIT_PID"
 	// EnvCgroup is the document's Cgroup, for `run`, which then needs no more
 	// of the document.
 	EnvCgroup = "RKT_CGROUP"
-	// EnvTiming carries stage0's time stamps to be printed with stage1's:
-	// "name=ns,name=ns…" on CLOCK_MONOTONIC. Absent: no timing asked for.
-	EnvTiming = "RKT_TIMING"
-)
-
-// HandOver begins the packet by which stage0 gives `init` its pod, with at most
-// MaxDescriptors descriptors (the kernel's SCM_MAX_FD).
-const (
-	HandOver       = "pod "
-	MaxDescriptors = 253
 )
 
 // Manifest describes a flavor; it lies beside the program as NAME.json.
@@ -79,9 +64,6 @@ type Manifest struct {
 	// Entrypoints maps run, init, enter, stop, gc … to the argument vector's
 	// first words; a relative program path is relative to the manifest.
 	Entrypoints map[string][]string `json:"entrypoints"`
-	// Namespaces in which stage0 starts `init`: pid, mount, ipc, uts, net,
-	// cgroup. "net" is left out by stage0 when the pod uses the host's.
-	Namespaces []string `json:"namespaces,omitempty"`
 	// Features the flavor can do. prepare refuses a pod that needs one that is
 	// not listed.
 	Features []Feature `json:"features"`

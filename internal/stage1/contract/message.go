@@ -25,12 +25,11 @@ type Message struct {
 	Text   string
 }
 
-// The kinds of messages. `init` sends the first four, the other side the last.
+// The kinds of messages. `init` sends the first three, the other side the last.
 const (
 	MessageStarted = "started" // of an app, with a pidfd of its process
 	MessageExited  = "exited"  // of an app
 	MessageTTY     = "tty"     // with a pty's master, for the caller's terminal
-	MessageTiming  = "timing"  // Text: "name=ns,…"
 	MessageSignal  = "signal"  // to be given to the apps; SIGTERM stops the pod
 )
 

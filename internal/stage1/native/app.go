@@ -13,7 +13,6 @@ import (
 	"github.com/rkt/rkt/internal/linux/caps"
 	"github.com/rkt/rkt/internal/linux/pty"
 	"github.com/rkt/rkt/internal/linux/safepath"
-	"github.com/rkt/rkt/internal/linux/seccomp"
 	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/stage1/appinit"
 	"github.com/rkt/rkt/internal/stage1/contract"
@@ -25,10 +24,8 @@ type app struct {
 	root   int // descriptor of its root
 	cgroup int // descriptor of its cgroup; 0 if the pod has none
 	pid    int // 0 before and after; guarded by supervisor.mu
-	pidfd  int // of its process
 	out    output
-	user   appinit.Credential
-	// bounding is the app's capability bounding set.
+	// bounding is the app's capability bounding set, once it was started here.
 	bounding caps.Set
 }
 
@@ -42,8 +39,8 @@ func (a *app) stopSignal() unix.Signal {
 
 // start runs the app's pre-start handler and then the app.
 func (s *supervisor) start(a *app) error {
-	var err error
-	if a.user, err = appinit.LookupUser(a.root, a.User, a.Group, a.SupplementaryGIDs); err != nil {
+	user, err := appinit.LookupUser(a.root, a.User, a.Group, a.SupplementaryGIDs)
+	if err != nil {
 		return fmt.Errorf("cannot run app %q: %w", a.Name, err)
 	}
 	if len(a.PreStart) > 0 {
@@ -62,7 +59,7 @@ func (s *supervisor) start(a *app) error {
 	if err != nil {
 		return fmt.Errorf("cannot run app %q: %w", a.Name, err)
 	}
-	p.User, a.bounding = a.user, p.Bounding
+	p.User, a.bounding = user, p.Bounding
 	done, err := s.streams(a, p)
 	if err != nil {
 		return fmt.Errorf("cannot run app %q: %w", a.Name, err)
@@ -90,58 +87,28 @@ func (s *supervisor) start(a *app) error {
 // announce tells `run` of the app and hands it a pidfd, from which it learns
 // the pid that the host knows.
 func (s *supervisor) announce(a *app, pid int) error {
-	var err error
-	if a.pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
 		return fmt.Errorf("cannot watch app %q: %w", a.Name, err)
 	}
-	return s.ctl.send(contract.Message{Kind: contract.MessageStarted, App: a.Name, Time: time.Now().UnixNano()}, a.pidfd)
+	defer unix.Close(fd)
+	return s.ctl.send(contract.Message{Kind: contract.MessageStarted, App: a.Name, Time: time.Now().UnixNano()}, fd)
 }
 
 // process is what the app and everything that runs in its place have in common.
 func (s *supervisor) process(a *app, argv []string) (*appinit.Process, error) {
-	p, err := confinement(s.doc, a.App)
+	p, err := appinit.Confine(s.doc, a.App)
 	if err != nil {
 		return nil, err
 	}
-	if !s.alone() {
+	if len(s.apps) > 1 {
 		p.Root = "/" + a.Name
 	}
 	if p.Program, err = appinit.LookupProgram(a.root, argv[0], a.WorkingDir, a.Environment); err != nil {
 		return nil, err
 	}
 	p.Argv = argv
-	if p.CgroupFD = a.cgroup; a.cgroup > 0 {
-		p.CgroupView = "/sys/fs/cgroup"
-	}
-	return p, nil
-}
-
-// confinement is what the document says about what app may do; it is the same
-// for the app itself and for what `rkt enter` starts beside it.
-func confinement(doc *contract.Pod, app *contract.App) (*appinit.Process, error) {
-	p := &appinit.Process{
-		Env:        app.Environment,
-		Dir:        app.WorkingDir,
-		NoNewPrivs: app.NoNewPrivs,
-	}
-	if p.Dir == "" {
-		p.Dir = "/"
-	}
-	have, known, err := caps.Bounding()
-	if err != nil {
-		return nil, err
-	}
-	if doc.Insecure.Capabilities {
-		p.Bounding = have
-	} else if p.Bounding, _, err = caps.Choose(app.Capabilities, have, known); err != nil {
-		return nil, err
-	}
-	if !doc.Insecure.Seccomp {
-		f := seccomp.Filter{Mode: app.Seccomp.Mode, Names: app.Seccomp.Names, Errno: app.Seccomp.Errno}
-		if p.Filter, err = seccomp.ForApp(f, uint64(p.Bounding)); err != nil {
-			return nil, err
-		}
-	}
+	p.InCgroup(a.cgroup)
 	return p, nil
 }
 
@@ -192,62 +159,29 @@ func (s *supervisor) postStop(a *app) error {
 // streams chooses the process's standard streams. done closes this side's
 // copies once the process has its own.
 func (s *supervisor) streams(a *app, p *appinit.Process) (done func(), err error) {
-	var opened []int
-	done = func() {
-		for _, fd := range opened {
-			unix.Close(fd)
-		}
-	}
 	if s.doc.Interactive && pty.IsTerminal(0) {
-		slave, err := s.terminal(a)
+		slave, err := s.terminal(a, p.User)
 		if err != nil {
 			return nil, err
 		}
 		p.Stdio = [3]int{slave, slave, slave}
 		p.Terminal = true
-		opened = append(opened, slave)
-		return done, nil
+		return func() { unix.Close(slave) }, nil
 	}
-	p.Stdio = [3]int{0, 1, 2}
-	null := -1
-	useNull := func(i int) error {
-		if null < 0 {
-			if null, err = safepath.OpenInRoot(a.root, "dev/null", unix.O_RDWR); err != nil {
-				return err
-			}
-			opened = append(opened, null)
-		}
-		p.Stdio[i] = null
-		return nil
+	streams, err := appinit.OpenStreams(s.doc, a.App, a.root, p.User)
+	if err != nil {
+		return nil, err
 	}
-	if !s.doc.Interactive && a.Stdin != contract.Inherit {
-		if err := useNull(0); err != nil {
-			return nil, err
-		}
+	p.Stdio = streams.App
+	for i, mode := range []contract.Stream{a.Stdout, a.Stderr} {
+		a.out.pump(i, streams.Pumps[i], mode)
 	}
-	for i, mode := range []contract.Stream{1: a.Stdout, 2: a.Stderr} {
-		switch {
-		case i == 0:
-		case mode == contract.Null:
-			if err := useNull(i); err != nil {
-				return nil, err
-			}
-		// Not the caller's terminal itself: what is typed could be read from it.
-		case mode == contract.Log, pty.IsTerminal(i):
-			w, err := a.out.pipe(i, mode == contract.Log)
-			if err != nil {
-				return nil, err
-			}
-			p.Stdio[i] = w
-			opened = append(opened, w)
-		}
-	}
-	return done, appinit.LendOutput(a.user.UID, p.Stdio[1], p.Stdio[2])
+	return streams.CloseApp, nil
 }
 
 // terminal makes a pty in the app's own /dev/pts and gives its master to `run`
 // and its slave to the app.
-func (s *supervisor) terminal(a *app) (slave int, err error) {
+func (s *supervisor) terminal(a *app, user appinit.Credential) (slave int, err error) {
 	pts, err := safepath.OpenInRoot(a.root, "dev/pts", unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return -1, err
@@ -258,7 +192,7 @@ func (s *supervisor) terminal(a *app) (slave int, err error) {
 		return -1, err
 	}
 	defer unix.Close(master)
-	if err := unix.Fchown(slave, int(a.user.UID), -1); err != nil {
+	if err := unix.Fchown(slave, int(user.UID), -1); err != nil {
 		unix.Close(slave)
 		return -1, os.NewSyscallError("fchown", err)
 	}

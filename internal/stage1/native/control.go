@@ -3,11 +3,10 @@
 package native
 
 import (
-	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -77,43 +76,19 @@ func (c control) receive() (m contract.Message, fd int, ok bool) {
 	}
 }
 
-// receivePod waits for contract.HandOver from stage0 and returns what came with
-// it: the pod's directory; the lock, and the apps' roots.
-func (c control) receivePod() (dir string, fds []int, err error) {
-	buf := make([]byte, len(contract.HandOver)+unix.PathMax)
-	oob := make([]byte, unix.CmsgSpace(4*contract.MaxDescriptors))
-	for {
-		n, oobn, flags, _, err := unix.Recvmsg(int(c), buf, oob, unix.MSG_CMSG_CLOEXEC)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return "", nil, os.NewSyscallError("recvmsg", err)
-		}
-		if n == 0 {
-			return "", nil, errAbandoned
-		}
-		msgs, err := unix.ParseSocketControlMessage(oob[:oobn])
-		dir, ok := strings.CutPrefix(string(buf[:n]), contract.HandOver)
-		if err != nil || len(msgs) != 1 || flags&(unix.MSG_CTRUNC|unix.MSG_TRUNC) != 0 || !ok {
-			return "", nil, errors.New("cannot take the pod over: what stage0 sent is not a pod")
-		}
-		if fds, err = unix.ParseUnixRights(&msgs[0]); err == nil && len(fds) < 2 {
-			err = errors.New("descriptors are missing")
-		}
-		if err != nil {
-			return "", nil, fmt.Errorf("cannot take the pod over: %w", err)
-		}
-		return dir, fds, nil
-	}
-}
-
-// errAbandoned: stage0 gave up before there was a pod.
-var errAbandoned = errors.New("there is no pod")
-
 // document reads the contract document of the pod directory dir.
 func document(dir string) (*contract.Pod, error) {
-	b, err := os.ReadFile(dir + "/" + contract.File)
+	f, err := os.Open(dir + "/" + contract.File)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the pod's document: %w", err)
+	}
+	return documentIn(f)
+}
+
+// documentIn reads the document from f and closes that.
+func documentIn(f *os.File) (*contract.Pod, error) {
+	defer f.Close()
+	b, err := io.ReadAll(f)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the pod's document: %w", err)
 	}

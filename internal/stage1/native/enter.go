@@ -42,7 +42,7 @@ func Enter(name string, argv []string) (int, error) {
 		return 0, os.NewSyscallError("prctl", err)
 	}
 	runtime.LockOSThread() // its namespaces are about to differ; it ends with the process
-	p, err := confinement(doc, app)
+	p, err := appinit.Confine(doc, app)
 	if err != nil {
 		return 0, fmt.Errorf("cannot enter app %q: %w", name, err)
 	}

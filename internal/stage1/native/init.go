@@ -3,7 +3,6 @@
 package native
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -16,7 +15,7 @@ import (
 
 	"github.com/rkt/rkt/internal/failpoint"
 	"github.com/rkt/rkt/internal/linux/caps"
-	"github.com/rkt/rkt/internal/linux/cgroup"
+	"github.com/rkt/rkt/internal/linux/safepath"
 	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
@@ -24,16 +23,13 @@ import (
 // processName is what ps shows; a program executed by descriptor has a number.
 var processName = [...]byte{'r', 'k', 't', '-', 'i', 'n', 'i', 't', 0}
 
-// supervisor is the pod's first process: it builds the apps' roots, starts
-// them, reaps, and decides when the pod is over.
+// supervisor is the pod's first process: it starts the apps that do not run yet,
+// reaps, and decides when the pod is over.
 type supervisor struct {
-	doc   *contract.Pod
-	ctl   control
-	shelf *shelf
-	marks timing
-	group string // the pod's cgroup, absolute on the host; "" where there is none
-	apps  []*app
-	oom   int // this process's oom_score_adj, open if an app wants its own
+	doc  *contract.Pod
+	ctl  control
+	apps []*app
+	oom  int // this process's oom_score_adj, open if an app wants its own
 
 	mu         sync.Mutex // guards what follows and the apps' pids
 	stopping   bool
@@ -41,66 +37,88 @@ type supervisor struct {
 	handlerPID int // of the event handler that runs
 }
 
-// Init is the `init` entry point: the pod's first process. It returns the
-// pod's exit status, or an error if the pod did not come to run; then no
-// process of it is left once Init's own has ended. Its working directory is
-// the pod's; the calling goroutine stays on the main thread.
+// Init is the `init` entry point, in the pod that stage0 has assembled. It
+// returns the pod's exit status, or an error if the pod did not come to run;
+// then no process of it is left once Init's own has ended. The calling goroutine
+// stays on the main thread.
 func Init() (int, error) {
 	runtime.LockOSThread()
-	s := &supervisor{marks: newTiming()}
-	s.marks.add("init started")
-	fd, err := inherited(contract.EnvControlFD)
-	if err != nil {
-		return 0, err
-	}
-	s.ctl = control(fd)
 	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&processName[0])), 0, 0, 0) // for ps
 	// Nothing inside may trace, or open the descriptors of, this process.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return 0, os.NewSyscallError("prctl", err)
 	}
-	if err := s.separate(); err != nil {
-		return 0, err
-	}
-	s.marks.add("init ready")
-	roots, err := s.receivePod()
-	if errors.Is(err, errAbandoned) {
-		return 254, nil // stage0 has said why
-	}
+	s, started, err := takeOver()
 	if err != nil {
 		return 0, err
 	}
-	s.marks.add("pod received")
-	if err := s.setUp(roots); err != nil {
-		return 0, err
+	s.hear()
+	if started > 0 {
+		a := s.apps[0]
+		s.mu.Lock()
+		a.pid = started
+		s.mu.Unlock()
+		if err := s.announce(a, started); err != nil {
+			return 0, err
+		}
+	} else {
+		if err := s.startAll(); err != nil {
+			return 0, err
+		}
+		if err := s.settle(); err != nil {
+			return 0, err
+		}
 	}
-	s.marks.add("roots ready")
-	// A single app without a handler is started before anything listens, so that
-	// no second thread is needed until then; a signal waits in the socket.
-	quick := s.alone() && len(s.apps[0].PreStart) == 0
-	if !quick {
-		s.hear()
+	failpoint.Hit("native/apps-started")
+	return s.reap(), nil
+}
+
+// takeOver takes the pod from stage0, with the pid of an app that runs already
+// or 0. The pod's lock stays open, so that the pod runs as long as this process
+// does, even if `run` was killed a moment ago.
+func takeOver() (*supervisor, int, error) {
+	in, err := contract.ParseInherited(os.Getenv(contract.EnvInherited))
+	if err != nil {
+		return nil, 0, err
 	}
+	for _, fd := range in.Descriptors() {
+		unix.CloseOnExec(fd)
+	}
+	s := &supervisor{ctl: control(in.Control)}
+	if s.doc, err = documentIn(os.NewFile(uintptr(in.Pod), contract.File)); err != nil {
+		return nil, 0, err
+	}
+	if len(in.Apps) != len(s.doc.Apps) {
+		return nil, 0, fmt.Errorf("cannot run pod %s: it has %d apps, and %d were handed over", s.doc.UUID, len(s.doc.Apps), len(in.Apps))
+	}
+	for i := range s.doc.Apps {
+		a := &app{App: &s.doc.Apps[i], root: in.Apps[i].Root, cgroup: in.Apps[i].Cgroup}
+		if fd := in.Apps[i].Log; fd > 0 {
+			a.out.log = os.NewFile(uintptr(fd), contract.LogDir+"/"+a.Name)
+		}
+		a.out.pump(0, in.Apps[i].Out, a.Stdout)
+		a.out.pump(1, in.Apps[i].Err, a.Stderr)
+		if a.OOMScoreAdj != nil && s.oom == 0 {
+			if s.oom, err = safepath.OpenInRoot(a.root, "proc/self/oom_score_adj", unix.O_RDWR); err != nil {
+				return nil, 0, fmt.Errorf("cannot open own OOM score: %w", err)
+			}
+		}
+		s.apps = append(s.apps, a)
+	}
+	return s, in.Started, nil
+}
+
+// startAll starts the apps, unless the pod is to end meanwhile.
+func (s *supervisor) startAll() error {
 	for _, a := range s.apps {
 		if err := s.start(a); err != nil {
-			return 0, err
+			return err
 		}
 		if s.isStopping() {
 			break
 		}
 	}
-	s.marks.add("apps started")
-	if quick && !s.endsAtOnce() {
-		s.hear()
-	}
-	if err := s.settle(); err != nil {
-		return 0, err
-	}
-	failpoint.Hit("native/apps-started")
-	if s.marks.wanted {
-		_ = s.ctl.send(contract.Message{Kind: contract.MessageTiming, Text: s.marks.String()}, -1)
-	}
-	return s.reap(), nil
+	return nil
 }
 
 // hear makes this process deaf to what apps may send to pid 1 and of which the
@@ -110,20 +128,6 @@ func (s *supervisor) hear() {
 		unix.SIGABRT, unix.SIGBUS, unix.SIGFPE, unix.SIGUSR1, unix.SIGSEGV, unix.SIGUSR2, unix.SIGPIPE, unix.SIGALRM,
 		unix.SIGTERM, unix.SIGSTKFLT, unix.SIGXCPU, unix.SIGXFSZ, unix.SIGVTALRM, unix.SIGIO, unix.SIGPWR, unix.SIGSYS)
 	go s.listen()
-}
-
-// endsAtOnce waits for a moment whether the only app ends, or somebody speaks.
-// What ends at once needs no second thread to listen, and those cost as much as
-// such an app does.
-func (s *supervisor) endsAtOnce() bool {
-	const moment = 3 // milliseconds
-	fds := []unix.PollFd{{Fd: int32(s.apps[0].pidfd), Events: unix.POLLIN}, {Fd: int32(s.ctl), Events: unix.POLLIN}}
-	for {
-		_, err := unix.Poll(fds, moment)
-		if err != unix.EINTR {
-			return err == nil && fds[0].Revents != 0
-		}
-	}
 }
 
 // settle gives up what is not needed once the apps run, if one of them may
@@ -147,7 +151,6 @@ func (s *supervisor) settle() error {
 			unix.Close(a.cgroup)
 		}
 	}
-	s.shelf.close()
 	if s.oom > 0 {
 		unix.Close(s.oom)
 	}
@@ -160,130 +163,6 @@ func (s *supervisor) isStopping() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.stopping
-}
-
-// separate does what needs no pod, while stage0 still writes it.
-func (s *supervisor) separate() error {
-	if _, err := unix.Setsid(); err != nil && err != unix.EPERM {
-		return os.NewSyscallError("setsid", err)
-	}
-	_, _ = unix.KeyctlJoinSessionKeyring("") // not the caller's keys; kernels without keys have none to leak
-	unix.Umask(0)
-	// What the host mounts later reaches volumes; nothing flows back.
-	err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, "")
-	if err == unix.EINVAL {
-		return errors.New("cannot detach from the host's mounts: / is not a mount point here; in a chroot, bind its root over itself first")
-	}
-	if err != nil {
-		return fmt.Errorf("cannot detach from the host's mounts: %w", err)
-	}
-	s.shelf, err = newShelf()
-	return err
-}
-
-// receivePod takes the pod from stage0: enters its directory, keeps its lock
-// open, so that the pod runs as long as this process does, even if `run` was
-// killed a moment ago, and returns the apps' roots.
-func (s *supervisor) receivePod() (roots []int, err error) {
-	dir, fds, err := s.ctl.receivePod()
-	if err != nil {
-		return nil, err
-	}
-	// By path: a descriptor of stage0's leads into its mount namespace.
-	if err := unix.Chdir(dir); err != nil {
-		return nil, fmt.Errorf("cannot enter the pod's directory: %w", err)
-	}
-	if s.doc, err = document("."); err != nil {
-		return nil, err
-	}
-	roots = fds[1:]
-	if len(roots) != len(s.doc.Apps) {
-		return nil, fmt.Errorf("cannot run pod %s: it has %d apps, and %d roots were given", s.doc.UUID, len(s.doc.Apps), len(roots))
-	}
-	return roots, nil
-}
-
-// setUp does everything that needs the host's view, then leaves it.
-func (s *supervisor) setUp(roots []int) error {
-	doc := s.doc
-	if err := unix.Sethostname([]byte(doc.Hostname)); err != nil {
-		return fmt.Errorf("cannot set hostname %q: %w", doc.Hostname, err)
-	}
-	if doc.Network == "none" {
-		if err := loopbackUp(); err != nil {
-			return err
-		}
-	}
-	if err := s.makeCgroups(); err != nil {
-		return err
-	}
-	var err error
-	for i := range doc.Apps {
-		a := &app{App: &doc.Apps[i]}
-		s.apps = append(s.apps, a)
-		if a.out.log, err = openLog(a.App); err != nil {
-			return err
-		}
-		if s.group != "" {
-			if a.cgroup, err = cgroup.Open(s.group + "/" + a.Name); err != nil {
-				return err
-			}
-		}
-		if a.OOMScoreAdj != nil && s.oom == 0 {
-			if s.oom, err = unix.Open("/proc/self/oom_score_adj", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
-				return fmt.Errorf("cannot open own OOM score: %w", err)
-			}
-		}
-	}
-	volumes := make([][]source, len(s.apps))
-	for i, a := range s.apps {
-		if volumes[i], err = openVolumes(a.App); err != nil {
-			return err
-		}
-		defer closeVolumes(volumes[i])
-	}
-	// From here on nothing of the host is looked up by a path.
-	for i, a := range s.apps {
-		a.root = roots[i]
-		if err := s.shelf.appRoot(doc, a.App, a.root, volumes[i], i == len(s.apps)-1); err != nil {
-			return err
-		}
-	}
-	failpoint.Hit("native/roots")
-	// The only app lives in the supervisor's own mount namespace: one less to
-	// make and to end. Of several each gets one, away from the others' roots.
-	base := s.shelf.fd
-	if s.alone() {
-		base = roots[0]
-	}
-	if err := pivot(base); err != nil {
-		return err
-	}
-	failpoint.Hit("native/pivot")
-	return nil
-}
-
-// makeCgroups makes the pod's cgroup and one in it for each app. Where the host
-// has no version 2 hierarchy, or does not let us, there is none: nothing
-// depends on it yet but accounting.
-func (s *supervisor) makeCgroups() error {
-	if s.doc.Cgroup == "" {
-		return nil
-	}
-	if err := cgroup.Create(s.doc.Cgroup); err != nil {
-		if errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
-			return nil
-		}
-		return err
-	}
-	failpoint.Hit("native/cgroup")
-	s.group = s.doc.Cgroup
-	for i := range s.doc.Apps {
-		if err := cgroup.Create(s.group + "/" + s.doc.Apps[i].Name); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // listen takes messages from `run` until that is gone. The kernel ends this
@@ -413,22 +292,4 @@ func (s *supervisor) running() (n int) {
 		}
 	}
 	return n
-}
-
-// loopbackUp brings lo up in the pod's network namespace (netdevice(7)).
-func loopbackUp() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("cannot bring the pod's loopback up: %w", err)
-	}
-	defer unix.Close(fd)
-	req, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	req.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req); err != nil {
-		return fmt.Errorf("cannot bring the pod's loopback up: %w", err)
-	}
-	return nil
 }

@@ -4,12 +4,9 @@ package native
 
 import (
 	"bufio"
-	"fmt"
 	"os"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/linux/pty"
 	"github.com/rkt/rkt/internal/stage1/contract"
@@ -25,39 +22,21 @@ type output struct {
 	any   bool // a pump was started
 }
 
-// openLog opens log/<app> in the pod directory, which is the working directory
-// now and out of sight later.
-func openLog(a *contract.App) (*os.File, error) {
-	if a.Stdout != contract.Log && a.Stderr != contract.Log {
-		return nil, nil
+// pump passes on what comes from fd, if that is a descriptor: stream 0 to
+// descriptor 1, stream 1 to descriptor 2, and to the log if mode says so.
+func (o *output) pump(stream, fd int, mode contract.Stream) {
+	if fd <= 0 {
+		return
 	}
-	if err := os.Mkdir(contract.LogDir, 0o755); err != nil && !os.IsExist(err) {
-		return nil, fmt.Errorf("cannot open log of app %q: %w", a.Name, err)
-	}
-	f, err := os.OpenFile(contract.LogDir+"/"+a.Name, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o640)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open log of app %q: %w", a.Name, err)
-	}
-	return f, nil
-}
-
-// pipe starts a pump to descriptor 1 or 2 and returns the writing end for the
-// app; the caller closes it.
-func (o *output) pipe(fd int, logged bool) (int, error) {
-	p := make([]int, 2)
-	if err := unix.Pipe2(p, unix.O_CLOEXEC); err != nil {
-		return -1, os.NewSyscallError("pipe2", err)
-	}
-	name := map[int]string{1: "stdout", 2: "stderr"}[fd]
+	name := [2]string{"stdout", "stderr"}[stream]
 	o.any = true
-	o.pumps.Go(func() { o.pump(os.NewFile(uintptr(p[0]), name), fd, name, logged) })
-	return p[1], nil
+	o.pumps.Go(func() { o.copy(os.NewFile(uintptr(fd), name), stream+1, name, mode == contract.Log) })
 }
 
-// pump copies until all writers are gone. The log comes first: it does not wait
+// copy copies until all writers are gone. The log comes first: it does not wait
 // for a caller who reads slowly. A full disk or a caller that is gone must not
 // stop the app: lines are dropped then.
-func (o *output) pump(r *os.File, to int, name string, logged bool) {
+func (o *output) copy(r *os.File, to int, name string, logged bool) {
 	defer r.Close()
 	in := bufio.NewReaderSize(r, 16<<10)
 	for {

@@ -3,9 +3,10 @@
 // Package native is the default flavor of stage1: kernel namespaces, with a
 // supervisor of rkt's own as the pod's first process.
 //
-// A reader finds the pod's life in this order: run.go (outside, in the
-// caller's place), init.go (the pod's first process), root.go (what an app
-// sees), app.go (an app's start), enter.go, stop.go.
+// Package assemble has put the pod together before anything here runs. A reader
+// finds the pod's life in this order: init.go (the pod's first process, once the
+// pod lives on), app.go (an app's start), run.go (outside, in the caller's place),
+// enter.go, stop.go.
 package native
 
 import "github.com/rkt/rkt/internal/stage1/contract"
@@ -22,7 +23,6 @@ func Manifest() contract.Manifest {
 			"stop":  {"stage1-native", "stop"},
 			"gc":    {"stage1-native", "gc"},
 		},
-		Namespaces: []string{"pid", "mount", "ipc", "uts", "net"},
 		Features: []contract.Feature{
 			contract.MultipleApps, contract.Interactive, contract.ReadOnlyRoot, contract.Volumes,
 			contract.Hostname, contract.DNS, contract.NetHost, contract.NetNone,

@@ -37,7 +37,6 @@ func Run() (int, error) {
 	if _, err := inherited(contract.EnvLockFD); err != nil {
 		return 0, err
 	}
-	r.stage0 = os.Getenv(contract.EnvTiming)
 	signal.Ignore(unix.SIGPIPE) // a word on a stderr that nobody reads must not end the pod
 	signals := make(chan os.Signal, 16)
 	for _, sig := range contract.Signals {
@@ -78,8 +77,7 @@ type runner struct {
 	init int
 	ctl  control
 
-	stage0 string   // its time stamps
-	file   *os.File // contract.EventsFile
+	file *os.File // contract.EventsFile
 
 	master  atomic.Int32 // of the pty of an interactive app; 0 without
 	restore func()
@@ -105,8 +103,6 @@ func (r *runner) handle(m contract.Message, fd int) {
 	case contract.MessageTTY:
 		r.terminal(fd)
 		return
-	case contract.MessageTiming:
-		printTiming(r.stage0 + "," + m.Text)
 	}
 	if fd >= 0 {
 		unix.Close(fd)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package native
+package assemble
 
 import (
 	"fmt"
@@ -8,40 +8,55 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/linux/forkexec"
 	"github.com/rkt/rkt/internal/linux/mount"
 )
 
 // Paths of proc and sys that tell or change what is not the pod's. Of proc,
 // what other runtimes protect too; of sys, what rkt always did.
 var (
-	procReadOnly = []string{"bus", "fs", "irq", "sys", "sysrq-trigger"}
-	procHidden   = []string{"acpi", "asound", "interrupts", "kcore", "kallsyms", "keys", "latency_stats", "sched_debug", "scsi", "timer_list", "timer_stats"}
-	sysHidden    = []string{"firmware", "hypervisor", "module", "power", "devices/virtual/powercap"}
+	procReadOnly    = []string{"bus", "fs", "irq", "sys", "sysrq-trigger"}
+	procHiddenDirs  = []string{"acpi", "asound", "scsi"}
+	procHiddenFiles = []string{"interrupts", "kcore", "kallsyms", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats"}
+	sysHidden       = []string{"firmware", "hypervisor", "module", "power", "devices/virtual/powercap"}
 )
 
-func newProc() (int, error) { return mount.New("proc", dataOnly) }
+// procPlace is where the pod's first process mounts its /proc on the shelf.
+const procPlace = ".proc"
 
-func newSys(attr int) (int, error) { return mount.New("sysfs", dataOnly|attr) }
-
-// What is mounted below goes by path: the shelf is the supervisor's own, and no
-// image is in sight yet. That takes a third of the system calls.
-
-func maskProc() error {
+// proc has the first process mount /proc, which shows the pid namespace of who
+// mounts it, and protect it unless bare. Everything goes by path: the shelf is
+// the pod's own, and no image is in sight there. A name that this kernel does
+// not have needs no protection.
+func proc(c *forkexec.Child, bare bool) error {
+	place := shelfPlace + "/" + procPlace
+	at, err := c.String(place)
+	if err != nil {
+		return err
+	}
+	fstype, _ := c.String("proc")
+	c.Call("mount /proc", unix.SYS_MOUNT, fstype, at, fstype, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)
+	if bare {
+		return nil
+	}
+	const readOnly = unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	none, _ := c.String("")
 	for _, name := range procReadOnly {
-		path := shelfPlace + "/.proc/" + name
-		err := unix.Mount(path, path, "", unix.MS_BIND, "")
-		if err == unix.ENOENT {
-			continue // not in this kernel
-		}
-		if err == nil {
-			err = unix.Mount("", path, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
-		}
-		if err != nil {
-			return fmt.Errorf("cannot make /proc/%s read-only: %w", name, err)
+		path, _ := c.String(place + "/" + name)
+		c.Unless(unix.ENOENT, "bind /proc/"+name, unix.SYS_MOUNT, path, path, none, unix.MS_BIND)
+		c.Unless(unix.ENOENT, "make /proc/"+name+" read-only", unix.SYS_MOUNT, none, path, none, readOnly)
+	}
+	for source, names := range map[string][]string{"/.empty": procHiddenDirs, "/.null": procHiddenFiles} {
+		over, _ := c.String(shelfPlace + source)
+		for _, name := range names {
+			path, _ := c.String(place + "/" + name)
+			c.Unless(unix.ENOENT, "hide /proc/"+name, unix.SYS_MOUNT, over, path, none, unix.MS_BIND)
 		}
 	}
-	return hide(".proc", procHidden)
+	return nil
 }
+
+func newSys(attr int) (int, error) { return mount.New("sysfs", dataOnly|attr) }
 
 func maskSys() error { return hide(".sys", sysHidden) }
 

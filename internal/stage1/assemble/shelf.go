@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package native
+package assemble
 
 import (
 	"fmt"
@@ -13,17 +13,17 @@ import (
 	"github.com/rkt/rkt/internal/linux/safepath"
 )
 
-// shelf is a small tmpfs on which the pods' roots are put together, and their
-// /proc, /sys and /dev ahead of them, while stage0 still writes the pod. Only
-// the supervisor sees it. In a pod of several apps it becomes the supervisor's
-// own root; in one of a single app it goes with the host's mounts.
+// shelf is a small tmpfs on which the apps' roots are put together, and their
+// /proc, /sys and /dev ahead of them, while the pod is still being written. Only
+// who assembles the pod sees it. In a pod of several apps it becomes its first
+// process's own root; in one of a single app it goes with the host's mounts.
 type shelf struct {
-	fd    int // the tmpfs, open for *at calls
-	proc  int // made and masked, attached at .proc
-	sys   int // the same, at .sys
-	dev   int // with its device nodes, at .dev
-	shm   int // /dev/shm of all apps, attached in the first; -1 until then
-	empty int // an empty read-only directory to hide things behind, at .empty
+	fd    int   // the tmpfs, open for *at calls
+	sys   int   // made and masked, attached at .sys
+	dev   int   // with its device nodes, at .dev
+	shm   int   // /dev/shm of all apps, attached in the first; -1 until then
+	empty int   // an empty read-only directory to hide things behind, at .empty
+	procs []int // of each app: where its /proc is to be
 }
 
 // shelfPlace is where the shelf is attached in the supervisor's mount namespace:
@@ -40,7 +40,7 @@ const (
 )
 
 func newShelf() (_ *shelf, err error) {
-	s := &shelf{shm: -1}
+	s := &shelf{sys: -1, dev: -1, shm: -1, empty: -1}
 	if s.fd, err = mount.New("tmpfs", noTricks, "mode=0755", "size=1m"); err != nil {
 		return nil, err
 	}
@@ -50,59 +50,49 @@ func newShelf() (_ *shelf, err error) {
 	}
 	defer unix.Close(at)
 	if err := mount.Attach(s.fd, at); err != nil {
-		return nil, fmt.Errorf("cannot mount the supervisor's own tmpfs: %w", err)
+		return nil, fmt.Errorf("cannot mount the pod's own tmpfs: %w", err)
 	}
-	failpoint.Hit("native/shelf")
-	for _, part := range []struct {
-		name string
-		fd   *int
-		make func() (int, error)
-		fill func() error
-	}{
-		{".empty", &s.empty, func() (int, error) {
-			return mount.New("tmpfs", dataOnly|unix.MOUNT_ATTR_RDONLY, "mode=0555", "size=4k")
-		}, func() error { return bindDevice("/dev/null", shelfPlace+"/.null") }},
-		{".proc", &s.proc, newProc, maskProc},
-		{".sys", &s.sys, func() (int, error) { return newSys(unix.MOUNT_ATTR_RDONLY) }, maskSys},
-		{".dev", &s.dev, func() (int, error) {
+	if err := unix.Mkdirat(s.fd, procPlace, 0o555); err != nil {
+		return nil, os.NewSyscallError("mkdirat", err)
+	}
+	failpoint.Hit("assemble/shelf")
+	err = s.add(&s.empty, ".empty", func() (int, error) {
+		return mount.New("tmpfs", dataOnly|unix.MOUNT_ATTR_RDONLY, "mode=0555", "size=4k")
+	}, func() error { return bindDevice("/dev/null", shelfPlace+"/.null") })
+	if err == nil {
+		err = s.add(&s.dev, ".dev", func() (int, error) {
 			return mount.New("tmpfs", noTricks|unix.MOUNT_ATTR_NOEXEC, "mode=0755", "size=64k")
-		}, fillDev},
-	} {
-		if *part.fd, err = part.make(); err == nil {
-			err = place(s.fd, part.name, *part.fd)
-		}
-		if err == nil && part.fill != nil {
-			err = part.fill()
-		}
-		if err != nil {
-			return nil, fmt.Errorf("cannot make the pod's /%s: %w", part.name[1:], err)
-		}
+		}, fillDev)
 	}
-	return s, nil
+	return s, err
+}
+
+// addSys makes /sys.
+func (s *shelf) addSys() error {
+	return s.add(&s.sys, ".sys", func() (int, error) { return newSys(unix.MOUNT_ATTR_RDONLY) }, maskSys)
+}
+
+// add makes a part of the shelf, attaches it, and fills it.
+func (s *shelf) add(fd *int, name string, make func() (int, error), fill func() error) (err error) {
+	if *fd, err = make(); err == nil {
+		err = place(s.fd, name, *fd)
+	}
+	if err == nil {
+		err = fill()
+	}
+	if err != nil {
+		return fmt.Errorf("cannot make the pod's /%s: %w", name[1:], err)
+	}
+	return nil
 }
 
 // close gives back what only the making of roots needs.
 func (s *shelf) close() {
-	for _, fd := range []int{s.fd, s.proc, s.sys, s.dev, s.shm, s.empty} {
+	for _, fd := range append(s.procs, s.fd, s.sys, s.dev, s.shm, s.empty) {
 		if fd >= 0 {
 			unix.Close(fd)
 		}
 	}
-}
-
-// pivot makes root, which is the shelf or a mount on it, the root of the
-// supervisor's mount namespace and lets the host's mounts go.
-func pivot(root int) error {
-	if err := unix.Fchdir(root); err != nil {
-		return os.NewSyscallError("fchdir", err)
-	}
-	if err := unix.PivotRoot(".", "."); err != nil {
-		return fmt.Errorf("cannot change to the pod's own root: %w", err)
-	}
-	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("cannot leave the host's root: %w", err)
-	}
-	return os.NewSyscallError("chdir", unix.Chdir("/"))
 }
 
 // take attaches a part of the shelf, with all that is mounted in it, at target:

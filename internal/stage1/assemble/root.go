@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package native
+package assemble
 
 import (
 	"fmt"
@@ -20,7 +20,7 @@ func (s *shelf) appRoot(doc *contract.Pod, app *contract.App, root int, volumes 
 	if err := place(s.fd, app.Name, root); err != nil {
 		return fmt.Errorf("cannot mount the root of app %q: %w", app.Name, err)
 	}
-	failpoint.Hit("native/root")
+	failpoint.Hit("assemble/root")
 	steps := []struct {
 		what string
 		do   func() error
@@ -46,30 +46,26 @@ func (s *shelf) appRoot(doc *contract.Pod, app *contract.App, root int, volumes 
 	return nil
 }
 
-func (s *shelf) procAndSys(root int, unmasked, last bool) error {
-	if !unmasked {
-		for target, part := range map[string]int{"proc": s.proc, "sys": s.sys} {
-			m, err := take(part, root, target, last)
-			if err != nil {
-				return err
-			}
-			unix.Close(m)
-		}
-		return nil
-	}
-	proc, err := newProc()
+// procAndSys attaches /sys and makes the place for /proc, which is the first
+// process's to mount.
+func (s *shelf) procAndSys(root int, bare, last bool) error {
+	at, err := safepath.MkdirAllInRoot(root, "proc", 0o755)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(proc)
+	s.procs = append(s.procs, at)
+	if !bare {
+		sys, err := take(s.sys, root, "sys", last)
+		if err != nil {
+			return err
+		}
+		return unix.Close(sys)
+	}
 	sys, err := newSys(0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(sys)
-	if err := place(root, "proc", proc); err != nil {
-		return err
-	}
 	return place(root, "sys", sys)
 }
 

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package appinit
+
+import (
+	"github.com/rkt/rkt/internal/linux/caps"
+	"github.com/rkt/rkt/internal/linux/seccomp"
+	"github.com/rkt/rkt/internal/stage1/contract"
+)
+
+// Confine is what the document says about what app may do; it is the same for
+// the app itself and for what `rkt enter` starts beside it.
+func Confine(doc *contract.Pod, app *contract.App) (*Process, error) {
+	p := &Process{
+		Env:        app.Environment,
+		Dir:        app.WorkingDir,
+		NoNewPrivs: app.NoNewPrivs,
+	}
+	if p.Dir == "" {
+		p.Dir = "/"
+	}
+	have, known, err := caps.Bounding()
+	if err != nil {
+		return nil, err
+	}
+	if doc.Insecure.Capabilities {
+		p.Bounding = have
+	} else if p.Bounding, _, err = caps.Choose(app.Capabilities, have, known); err != nil {
+		return nil, err
+	}
+	if !doc.Insecure.Seccomp {
+		f := seccomp.Filter{Mode: app.Seccomp.Mode, Names: app.Seccomp.Names, Errno: app.Seccomp.Errno}
+		if p.Filter, err = seccomp.ForApp(f, uint64(p.Bounding)); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}

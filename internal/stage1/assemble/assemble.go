@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package assemble puts a pod together in stage0's own process: namespaces, the
+// apps' roots and all that is mounted in them, and the pod's first process,
+// which is born into that and starts the app. A flavor that asks for it (with an
+// `init` entry point) is spared the start of a program before the app: its
+// `init` only takes over pods that live on.
+//
+// All of it happens on one thread, which is in the pod's namespaces and has a
+// working directory, a root and a file mode mask of its own meanwhile.
+package assemble
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/failpoint"
+	"github.com/rkt/rkt/internal/linux/cgroup"
+	"github.com/rkt/rkt/internal/stage1/contract"
+)
+
+// Wants is what of a pod must be known before anything else is.
+type Wants struct {
+	HostIPC bool
+	// Network gives a descriptor of the pod's network namespace, which stays the
+	// caller's; it may wait. Nil is the host's network.
+	Network func() (int, error)
+}
+
+// An Assembly is a pod that is being put together. The thread that calls Begin
+// calls all methods.
+type Assembly struct {
+	shelf *shelf
+	wants Wants
+	host  []hostNamespace // where the thread came from; nil once it is back
+	doc   *contract.Pod
+	dir   int
+	apps  []*app
+	laid  bool
+}
+
+// app is what the assembly opens for one app.
+type app struct {
+	*contract.App
+	root, cgroup int
+	log          *os.File
+	volumes      []source
+}
+
+// A hostNamespace is one that the thread has left.
+type hostNamespace struct {
+	kind int
+	file string
+	fd   int
+}
+
+// Begin moves the calling thread into new namespaces and makes ready what no
+// pod needs to be known for. The thread must be locked and never be used for
+// anything else before Leave, which Start calls. With an error it has to end.
+func Begin(w Wants) (*Assembly, error) {
+	runtime.LockOSThread()
+	a := &Assembly{wants: w, host: []hostNamespace{{kind: unix.CLONE_NEWNS, file: "mnt"}, {kind: unix.CLONE_NEWUTS, file: "uts"}}}
+	flags := unix.CLONE_NEWNS | unix.CLONE_NEWUTS
+	if !w.HostIPC {
+		flags |= unix.CLONE_NEWIPC
+		a.host = append(a.host, hostNamespace{kind: unix.CLONE_NEWIPC, file: "ipc"})
+	}
+	if w.Network != nil {
+		a.host = append(a.host, hostNamespace{kind: unix.CLONE_NEWNET, file: "net"})
+	}
+	for i := range a.host {
+		h := &a.host[i]
+		fd, err := unix.Open("/proc/thread-self/ns/"+h.file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return nil, fmt.Errorf("cannot remember the host's namespaces: %w", err)
+		}
+		h.fd = fd
+	}
+	if err := unix.Unshare(flags); err != nil {
+		return nil, fmt.Errorf("cannot make the pod's namespaces: %w", err)
+	}
+	unix.Umask(0)
+	// What the host mounts later reaches volumes; nothing flows back.
+	err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, "")
+	if err == unix.EINVAL {
+		return nil, errors.New("cannot detach from the host's mounts: / is not a mount point here; in a chroot, bind its root over itself first")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot detach from the host's mounts: %w", err)
+	}
+	if a.shelf, err = newShelf(); err != nil {
+		return nil, err
+	}
+	if w.Network != nil {
+		fd, err := w.Network()
+		if err != nil {
+			return nil, err
+		}
+		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+			return nil, fmt.Errorf("cannot join the pod's network: %w", err)
+		}
+	}
+	// After that: it shows the interfaces of the network of who mounts it.
+	return a, a.shelf.addSys()
+}
+
+// Leave takes the thread back into the host's namespaces, if it is not there
+// already.
+func (a *Assembly) Leave() error {
+	if a.host == nil {
+		return nil
+	}
+	a.close()
+	for _, h := range a.host {
+		if err := unix.Setns(h.fd, h.kind); err != nil {
+			return fmt.Errorf("cannot go back to the host's namespaces: %w", err)
+		}
+		unix.Close(h.fd)
+	}
+	a.host = nil
+	return nil
+}
+
+// A Way is how a pod is started.
+type Way struct {
+	// Lock is held for as long as the pod lives. Control is init's end of the
+	// control socket, Stage0 the other. All stay the caller's to close, and Start
+	// must return before that.
+	Lock    int
+	Control int
+	Stage0  int
+	// Program and Argv are the flavor's init; Env its environment but for
+	// contract.EnvInherited.
+	Program string
+	Argv    []string
+	Env     []string
+	// Moment is how long the first process watches an only app before it becomes
+	// init.
+	Moment time.Duration
+}
+
+// Lay puts the pod's roots together and mounts everything in them but /proc.
+// dir is a descriptor of the pod's directory, in which not all has to be written
+// yet; roots are mounted and attached nowhere, in the document's order. Start or
+// Leave closes them.
+func (a *Assembly) Lay(doc *contract.Pod, dir int, roots []int) error {
+	a.doc, a.dir = doc, dir
+	for i, root := range roots {
+		a.apps = append(a.apps, &app{root: root})
+		if i < len(doc.Apps) {
+			a.apps[i].App = &doc.Apps[i]
+		}
+	}
+	if len(doc.Apps) == 0 || len(roots) != len(doc.Apps) {
+		return fmt.Errorf("cannot run pod %s: it has %d apps and %d roots", doc.UUID, len(doc.Apps), len(roots))
+	}
+	for _, app := range a.apps {
+		if len(app.Mounts) > 0 {
+			return nil // a volume may be in the pod's directory: everything is left to Start
+		}
+	}
+	return a.setUp()
+}
+
+// Start starts the pod, whose directory is written by now, wherever it is. It
+// returns when the pod has ended or its first process is the flavor's init, with
+// the thread back in the host's namespaces. With an error there is no process of
+// the pod, and maybe a cgroup.
+func (a *Assembly) Start(w *Way) (Outcome, error) {
+	if !a.laid {
+		if err := a.setUp(); err != nil {
+			return Outcome{}, err
+		}
+	}
+	if err := a.openApps(); err != nil {
+		return Outcome{}, err
+	}
+	o, err := a.start(w)
+	// Before a path is looked up: this thread's root is the pod's by now.
+	if lerr := a.Leave(); err == nil {
+		err = lerr
+	}
+	return o, err
+}
+
+// setUp mounts what each app sees.
+func (a *Assembly) setUp() error {
+	if err := unix.Sethostname([]byte(a.doc.Hostname)); err != nil {
+		return fmt.Errorf("cannot set hostname %q: %w", a.doc.Hostname, err)
+	}
+	for _, app := range a.apps {
+		var err error
+		if app.volumes, err = openVolumes(app.App); err != nil {
+			return err
+		}
+	}
+	for i, app := range a.apps {
+		if err := a.shelf.appRoot(a.doc, app.App, app.root, app.volumes, i == len(a.apps)-1); err != nil {
+			return err
+		}
+	}
+	failpoint.Hit("assemble/roots")
+	a.laid = true
+	return nil
+}
+
+// openApps opens what else belongs to each app: its cgroup, and its log in the
+// pod's directory, which is out of sight later.
+func (a *Assembly) openApps() error {
+	if err := unix.Fchdir(a.dir); err != nil {
+		return fmt.Errorf("cannot enter the pod's directory: %w", err)
+	}
+	group, err := makeCgroups(a.doc)
+	if err != nil {
+		return err
+	}
+	for _, app := range a.apps {
+		if app.log, err = openLog(app.App); err != nil {
+			return err
+		}
+		if group != "" {
+			if app.cgroup, err = cgroup.Open(group + "/" + app.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// close gives back what the first process has copies of.
+func (a *Assembly) close() {
+	a.shelf.close()
+	if a.apps != nil {
+		unix.Close(a.dir)
+	}
+	for _, app := range a.apps {
+		unix.Close(app.root)
+		closeVolumes(app.volumes)
+		if app.cgroup > 0 {
+			unix.Close(app.cgroup)
+		}
+		if app.log != nil {
+			app.log.Close()
+		}
+	}
+	a.apps = nil
+}
+
+// makeCgroups makes the pod's cgroup and one in it for each app. Where the host
+// has no version 2 hierarchy, or does not let us, there is none: nothing
+// depends on it yet but accounting.
+func makeCgroups(doc *contract.Pod) (string, error) {
+	if doc.Cgroup == "" {
+		return "", nil
+	}
+	if err := cgroup.Create(doc.Cgroup); err != nil {
+		if errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+			return "", nil
+		}
+		return "", err
+	}
+	failpoint.Hit("assemble/cgroup")
+	for i := range doc.Apps {
+		if err := cgroup.Create(doc.Cgroup + "/" + doc.Apps[i].Name); err != nil {
+			return "", err
+		}
+	}
+	return doc.Cgroup, nil
+}
+
+// openLog opens log/<app> in the pod directory, which is the working directory
+// now and out of sight later.
+func openLog(a *contract.App) (*os.File, error) {
+	if a.Stdout != contract.Log && a.Stderr != contract.Log {
+		return nil, nil
+	}
+	if err := os.Mkdir(contract.LogDir, 0o755); err != nil && !os.IsExist(err) {
+		return nil, fmt.Errorf("cannot open log of app %q: %w", a.Name, err)
+	}
+	f, err := os.OpenFile(contract.LogDir+"/"+a.Name, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open log of app %q: %w", a.Name, err)
+	}
+	return f, nil
+}

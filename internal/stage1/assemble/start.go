@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package assemble
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/failpoint"
+	"github.com/rkt/rkt/internal/linux/forkexec"
+	"github.com/rkt/rkt/internal/linux/mount"
+	"github.com/rkt/rkt/internal/linux/pty"
+	"github.com/rkt/rkt/internal/stage1/appinit"
+	"github.com/rkt/rkt/internal/stage1/contract"
+)
+
+// Outcome tells how far the pod is.
+type Outcome = forkexec.Outcome
+
+// start makes the pod's first process: it mounts /proc, leaves the host's mounts
+// behind and, in most pods, starts the app at once and watches it for a moment.
+func (a *Assembly) start(w *Way) (Outcome, error) {
+	first := &forkexec.First{Moment: w.Moment, Hangup: w.Control}
+	first.CloneFlags = unix.CLONE_NEWPID
+	first.Call("end with rkt", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
+	// With its copy of stage0's end open it would not see that end close.
+	first.Call("close stage0's end", unix.SYS_CLOSE, uintptr(w.Stage0))
+	first.Call("start a session", unix.SYS_SETSID)
+	// Not the caller's keys; kernels without keys have none to leak.
+	first.Try("join a session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
+	if err := a.procAndPivot(&first.Child); err != nil {
+		return Outcome{}, err
+	}
+	in := &contract.Inherited{Control: w.Control, Lock: w.Lock}
+	for _, app := range a.apps {
+		i := contract.InheritedApp{Root: app.root, Cgroup: app.cgroup}
+		if app.log != nil {
+			i.Log = int(app.log.Fd())
+		}
+		in.Apps = append(in.Apps, i)
+	}
+	started := &startedApp{}
+	defer started.done()
+	if err := a.only(started); err != nil {
+		return Outcome{}, err
+	}
+	if first.App = started.child; first.App != nil {
+		// The app's pid: the first process has no child before it.
+		in.Started = 2
+		in.Apps[0].Out, in.Apps[0].Err = max(started.streams.Pumps[0], 0), max(started.streams.Pumps[1], 0)
+		if started.streams.Pumped() || len(a.apps[0].PostStop) > 0 {
+			first.Moment = 0 // somebody has to do something then
+		}
+	}
+	then, done, err := becomeInit(w, in, first.App == nil)
+	defer done()
+	if err != nil {
+		return Outcome{}, err
+	}
+	first.Then = then
+	failpoint.Hit("assemble/start")
+	reveal := conceal()
+	o, err := first.Start()
+	reveal()
+	var failed *forkexec.AppError
+	if errors.As(err, &failed) {
+		err = fmt.Errorf("cannot run app %q: %w", a.apps[0].Name, started.process.Failed(a.apps[0].root, failed.Cause))
+	} else if err != nil {
+		err = fmt.Errorf("cannot start the pod: cannot %w", err)
+	}
+	return o, err
+}
+
+// procAndPivot has the first process give each app its /proc and leave the
+// host's mounts. The only app lives in the first process's own mount namespace:
+// one less to make and to end. Of several each gets one, away from the others'
+// roots, which are side by side on the shelf.
+func (a *Assembly) procAndPivot(c *forkexec.Child) error {
+	if err := proc(c, a.doc.Insecure.Paths); err != nil {
+		return err
+	}
+	from, err := c.String(shelfPlace + "/" + procPlace)
+	if err != nil {
+		return err
+	}
+	none, _ := c.String("")
+	dot, _ := c.String(".")
+	slash, _ := c.String("/")
+	here := unix.AT_FDCWD
+	for i, at := range a.shelf.procs {
+		if i < len(a.shelf.procs)-1 {
+			to, _ := c.String("/proc/self/fd/" + strconv.Itoa(at))
+			c.Call("copy /proc", unix.SYS_MOUNT, from, to, none, unix.MS_BIND|unix.MS_REC)
+			continue
+		}
+		c.Call("move /proc", unix.SYS_MOVE_MOUNT, uintptr(here), from, uintptr(at), none, unix.MOVE_MOUNT_T_EMPTY_PATH)
+	}
+	base := a.shelf.fd
+	if len(a.apps) == 1 {
+		base = a.apps[0].root
+	}
+	c.Call("enter the pod's root", unix.SYS_FCHDIR, uintptr(base))
+	c.Call("change to the pod's root", unix.SYS_PIVOT_ROOT, dot, dot)
+	c.Call("leave the host's root", unix.SYS_UMOUNT2, dot, unix.MNT_DETACH)
+	c.Call("enter the pod's root", unix.SYS_CHDIR, slash)
+	return nil
+}
+
+// startedApp is the app that the first process itself starts.
+type startedApp struct {
+	process *appinit.Process
+	streams *appinit.Streams
+	child   *forkexec.Child
+	close   func()
+}
+
+func (s *startedApp) done() {
+	if s.close != nil {
+		s.close()
+	}
+	if s.streams != nil {
+		s.streams.CloseApp()
+		for _, fd := range s.streams.Pumps {
+			if fd >= 0 {
+				unix.Close(fd)
+			}
+		}
+	}
+}
+
+// only prepares the start of the pod's only app, if nothing has to happen before
+// and between that takes more than system calls; child stays nil otherwise.
+//
+// While it runs and the moment lasts, the first process is in stage0's memory,
+// which no app may get at: an app that could trace it is started by init.
+func (a *Assembly) only(s *startedApp) error {
+	app := a.apps[0]
+	if len(a.apps) > 1 || len(app.PreStart) > 0 || app.OOMScoreAdj != nil || a.doc.Interactive && pty.IsTerminal(0) {
+		return nil
+	}
+	failed := func(err error) error { return fmt.Errorf("cannot run app %q: %w", app.Name, err) }
+	process, err := appinit.Confine(a.doc, app.App)
+	if err != nil {
+		return failed(err)
+	}
+	if process.Bounding.Has(unix.CAP_SYS_PTRACE) || process.Bounding.Has(unix.CAP_SYS_ADMIN) {
+		return nil
+	}
+	if process.User, err = appinit.LookupUser(app.root, app.User, app.Group, app.SupplementaryGIDs); err != nil {
+		return failed(err)
+	}
+	if process.Program, err = appinit.LookupProgram(app.root, app.Exec[0], app.WorkingDir, app.Environment); err != nil {
+		return failed(err)
+	}
+	process.Argv = app.Exec
+	process.InCgroup(app.cgroup)
+	if s.streams, err = appinit.OpenStreams(a.doc, app.App, app.root, process.User); err != nil {
+		return failed(err)
+	}
+	process.Stdio = s.streams.App
+	s.process = process
+	s.child, s.close, err = process.Child()
+	return err
+}
+
+// becomeInit is how the first process turns into the flavor's program. done
+// closes what was opened for it.
+//
+// ahead: before any app runs; then the program is executed from a detached
+// read-only mount, so that root in a pod cannot write to the host's file through
+// /proc/1/exe (CVE-2019-5736). Where the app runs already it is without
+// CAP_SYS_PTRACE, and no process of its can open that link.
+func becomeInit(w *Way, in *contract.Inherited, ahead bool) (c *forkexec.Child, done func(), err error) {
+	var opened []int
+	done = func() {
+		for _, fd := range opened {
+			unix.Close(fd)
+		}
+	}
+	c = &forkexec.Child{}
+	if in.Pod, err = unix.Open(contract.File, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		return nil, done, fmt.Errorf("cannot open the pod's document: %w", err)
+	}
+	opened = append(opened, in.Pod)
+	var program int
+	if ahead {
+		if program, err = mount.Clone(unix.AT_FDCWD, w.Program, false); err == nil {
+			opened = append(opened, program)
+			err = mount.SetAttr(program, unix.MOUNT_ATTR_RDONLY, 0, false)
+		}
+	} else if program, err = unix.Open(w.Program, unix.O_PATH|unix.O_CLOEXEC, 0); err == nil {
+		opened = append(opened, program)
+	}
+	if err != nil {
+		return nil, done, fmt.Errorf("cannot open stage1 %s: %w", w.Program, err)
+	}
+	for _, fd := range in.Descriptors() {
+		c.Call("hand over a descriptor", unix.SYS_FCNTL, uintptr(fd), unix.F_SETFD, 0)
+	}
+	env := append(w.Env[:len(w.Env):len(w.Env)], contract.EnvInherited+"="+in.Encode())
+	if fd, name := failpoint.Trace(); fd > 0 {
+		c.Call("hand over the trace", unix.SYS_FCNTL, uintptr(fd), unix.F_SETFD, 0)
+		env = append(env, name)
+	}
+	argv, err := c.Strings(w.Argv)
+	if err != nil {
+		return nil, done, err
+	}
+	envp, err := c.Strings(env)
+	if err != nil {
+		return nil, done, err
+	}
+	none, _ := c.String("")
+	c.Call("execute "+w.Program, unix.SYS_EXECVEAT, uintptr(program), none, argv, envp, unix.AT_EMPTY_PATH)
+	return c, done, nil
+}
