@@ -4,14 +4,23 @@ package forkexec
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/rkt/rkt/internal/linux/wait"
 )
+
+func TestMain(m *testing.M) {
+	if os.Getenv("FORKEXEC_ORPHAN") != "" {
+		orphan()
+	}
+	os.Exit(m.Run())
+}
 
 // sh is a Child that runs a shell script.
 func sh(t *testing.T, script string) *Child {
@@ -23,28 +32,30 @@ func sh(t *testing.T, script string) *Child {
 	return c
 }
 
-// newFirst is a First in a pid namespace of its own, with a socket to hang up.
-func newFirst(t *testing.T) (*First, int) {
+// begin makes a First in a pid namespace of its own.
+func begin(t *testing.T, c *Child) *First {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	runtime.LockOSThread()
+	t.Cleanup(runtime.UnlockOSThread)
+	if c == nil {
+		c = &Child{}
+	}
+	c.CloneFlags = unix.CLONE_NEWPID
+	f, err := Begin(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { unix.Close(ends[0]); unix.Close(ends[1]) })
-	f := &First{Hangup: ends[0]}
-	f.CloneFlags = unix.CLONE_NEWPID
-	f.Call("close the other end", unix.SYS_CLOSE, uintptr(ends[1]))
-	return f, ends[1]
+	return f
 }
 
 func TestFirstEndsWithItsApp(t *testing.T) {
 	for script, want := range map[string]int{"exit 0": 0, "exit 7": 7, "kill -9 $$": 137, "test $$ = 2 && exit 3": 3} {
-		f, _ := newFirst(t)
-		f.App, f.Moment, f.Then = sh(t, script), time.Minute, sh(t, "exit 99")
-		o, err := f.Start()
+		f := begin(t, nil)
+		f.Go(&Rest{App: sh(t, script), Moment: time.Minute, Then: sh(t, "exit 99")})
+		o, err := f.Wait()
 		if err != nil {
 			t.Fatalf("%s: %v", script, err)
 		}
@@ -57,31 +68,24 @@ func TestFirstEndsWithItsApp(t *testing.T) {
 	}
 }
 
-// What lives longer than the moment is left to Then, whose child it is.
+// What lives longer than the moment is left to Then, which has its pid 1.
 func TestFirstBecomesThen(t *testing.T) {
-	f, _ := newFirst(t)
-	dir := t.TempDir()
-	f.App, f.Moment = sh(t, "while ! test -e "+dir+"/go; do :; done; exit 5"), time.Millisecond
-	// busybox and dash both wait for children they did not start, by pid 1's duty.
-	f.Then = sh(t, "test $$ = 1 || exit 98; touch "+dir+"/go; while test -d /proc/self && kill -0 2 2>/dev/null; do :; done; exit 6")
-	o, err := f.Start()
+	f := begin(t, nil)
+	f.Go(&Rest{App: sh(t, "exec sleep 1000"), Moment: time.Millisecond, Then: sh(t, "test $$ = 1 && kill -0 2 && exit 6")})
+	o, err := f.Wait()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.Ended || o.App != 2 {
-		t.Errorf("outcome %+v, want an app that lives", o)
-	}
-	_ = unix.Kill(o.PID, unix.SIGKILL)
-	if got := status(t, o.PID); got != 137 && got != 6 {
-		t.Errorf("the first process ended with %d", got)
+	if got := status(t, o.PID); got != 6 || o.Ended || o.App != 2 {
+		t.Errorf("ended with %d, outcome %+v", got, o)
 	}
 }
 
 // Without an app it becomes Then at once.
 func TestFirstWithoutApp(t *testing.T) {
-	f, _ := newFirst(t)
-	f.Then = sh(t, "test $$ = 1 && exit 4")
-	o, err := f.Start()
+	f := begin(t, nil)
+	f.Go(&Rest{Then: sh(t, "test $$ = 1 && exit 4")})
+	o, err := f.Wait()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,30 +94,42 @@ func TestFirstWithoutApp(t *testing.T) {
 	}
 }
 
+// It has the signal mask of its maker, though that blocked all while it cloned.
+func TestFirstBlocksNoSignal(t *testing.T) {
+	f := begin(t, nil)
+	f.Go(&Rest{Then: sh(t, `set -- $(grep SigBlk /proc/self/status); test "$2" = 0000000000000000 && exit 5`)})
+	o, err := f.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := status(t, o.PID); got != 5 {
+		t.Errorf("ended with %d", got)
+	}
+}
+
 func TestFirstSaysWhatFailed(t *testing.T) {
-	for name, c := range map[string]struct {
-		spoil func(*First, uintptr)
-		app   bool
-	}{
-		"itself": {spoil: func(f *First, gone uintptr) { f.Call("enter nowhere", unix.SYS_CHDIR, gone) }},
-		"app": {app: true, spoil: func(f *First, gone uintptr) {
-			f.App = &Child{}
-			f.App.Call("enter nowhere", unix.SYS_CHDIR, gone)
-		}},
-		"then": {spoil: func(f *First, gone uintptr) {
-			f.App, f.Moment = nil, 0
-			f.Then = &Child{}
-			f.Then.Call("enter nowhere", unix.SYS_CHDIR, gone)
-		}},
-	} {
-		f, _ := newFirst(t)
-		gone, err := f.String("/nowhere/at/all")
+	nowhere := func() *Child {
+		c := &Child{}
+		gone, err := c.String("/nowhere/at/all")
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.App, f.Moment, f.Then = sh(t, "exit 0"), time.Minute, sh(t, "exit 0")
-		c.spoil(f, gone)
-		_, err = f.Start()
+		c.Call("enter nowhere", unix.SYS_CHDIR, gone)
+		return c
+	}
+	for name, c := range map[string]struct {
+		begin *Child
+		rest  *Rest
+		app   bool
+	}{
+		"begin": {nowhere(), &Rest{App: sh(t, "exit 0"), Moment: time.Minute, Then: sh(t, "exit 0")}, false},
+		"rest":  {nil, &Rest{Child: *nowhere(), App: sh(t, "exit 0"), Moment: time.Minute, Then: sh(t, "exit 0")}, false},
+		"app":   {nil, &Rest{App: nowhere(), Moment: time.Minute, Then: sh(t, "exit 0")}, true},
+		"then":  {nil, &Rest{Then: nowhere()}, false},
+	} {
+		f := begin(t, c.begin)
+		f.Go(c.rest)
+		_, err := f.Wait()
 		var e *Error
 		if !errors.As(err, &e) || e.What != "enter nowhere" || e.Errno != unix.ENOENT {
 			t.Errorf("%s: error %v", name, err)
@@ -128,19 +144,89 @@ func TestFirstSaysWhatFailed(t *testing.T) {
 	}
 }
 
-// The end of the other side ends the moment, and so does a kill.
-func TestFirstMomentEnds(t *testing.T) {
-	f, other := newFirst(t)
-	f.App, f.Moment, f.Then = sh(t, "sleep 1000"), time.Hour, sh(t, "exit 8")
-	go func() {
-		time.Sleep(50 * time.Millisecond)
-		unix.Shutdown(other, unix.SHUT_RDWR)
-	}()
-	o, err := f.Start()
+func TestFirstKilled(t *testing.T) {
+	f := begin(t, nil)
+	f.Kill()
+	if err := unix.Kill(f.PID(), 0); err != unix.ESRCH {
+		t.Errorf("it is still there: %v", err)
+	}
+}
+
+// Many of them, while other threads allocate and collect garbage.
+func TestFirstBesideABusyRuntime(t *testing.T) {
+	stop := make(chan struct{})
+	defer close(stop)
+	for range 4 {
+		go func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					_ = make([]byte, 1<<16)
+				}
+			}
+		}()
+	}
+	for i := range 30 {
+		f := begin(t, nil)
+		if i%3 == 0 {
+			runtime.GC()
+		}
+		f.Go(&Rest{App: sh(t, "exit 1"), Moment: time.Minute, Then: sh(t, "exit 99")})
+		o, err := f.Wait()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := status(t, o.PID); got != 1 {
+			t.Fatalf("ended with %d", got)
+		}
+	}
+}
+
+// orphan begins a First that never asks to end with its parent, says its pid, and
+// is killed.
+func orphan() {
+	runtime.LockOSThread()
+	f, err := Begin(&Child{CloneFlags: unix.CLONE_NEWPID})
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println(f.PID())
+	_ = unix.Kill(unix.Getpid(), unix.SIGKILL)
+}
+
+// One whose parent died before it could ask to die with it ends all the same.
+func TestFirstOrphaned(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), "FORKEXEC_ORPHAN=1")
+	out, _ := cmd.Output()
+	var pid int
+	if _, err := fmt.Sscan(strings.TrimSpace(string(out)), &pid); err != nil {
+		t.Fatalf("%q: %v", out, err)
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err == unix.ESRCH {
+		return
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := wait.For(o.PID); got != 8 || err != nil || o.Ended {
-		t.Errorf("ended with %d (%v), outcome %+v", got, err, o)
+	defer unix.Close(fd)
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(fds, 20_000)
+		if err == unix.EINTR {
+			continue
+		}
+		if n != 1 {
+			_ = unix.Kill(pid, unix.SIGKILL)
+			t.Fatal("it lives on without its parent")
+		}
+		return
 	}
 }

@@ -29,7 +29,7 @@ import (
 // first process is killed when the thread that made it ends.
 type Start struct {
 	flavor   Flavor
-	wants    contract.Pod // what the assembly was begun for
+	wants    wants // what the assembly was begun for
 	env      []string
 	control  int // stage0's, and then `run`'s, end of the control socket
 	inside   int // init's end
@@ -40,6 +40,14 @@ type Start struct {
 	clock    Clock
 }
 
+// wants is what of a document the assembly has to know from the beginning.
+type wants struct {
+	network           string
+	hostIPC, bareProc bool
+}
+
+func wanted(doc *contract.Pod) wants { return wants{doc.Network, doc.HostIPC, doc.Insecure.Paths} }
+
 // A Clock is told of the steps of a start, and to show them. It is safe for use
 // by several goroutines.
 type Clock interface {
@@ -47,8 +55,8 @@ type Clock interface {
 	Print()
 }
 
-// Begin begins to assemble a pod whose namespaces doc tells; nothing else of it
-// is looked at, so that the rest may be written meanwhile, by another goroutine.
+// Begin begins to assemble a pod. Of doc only the network, HostIPC and Insecure
+// are looked at, so that the rest may be written meanwhile, by another goroutine.
 // A flavor without `init` assembles pods itself. clock may be nil.
 //
 // The calling goroutine is locked to its thread, which is in the pod's
@@ -65,7 +73,7 @@ func Begin(f Flavor, doc *contract.Pod, clock Clock) (*Start, error) {
 		return nil, os.NewSyscallError("socketpair", err)
 	}
 	s := &Start{flavor: f, env: environment(), control: ends[0], inside: ends[1], network: -1, clock: clock,
-		wants: contract.Pod{Network: doc.Network, HostIPC: doc.HostIPC}}
+		wants: wanted(doc)}
 	failpoint.Hit("launch/begin")
 	if s.assembled() {
 		if s.assembly, err = assemble.Begin(s.assemblyWants()); err != nil {
@@ -93,8 +101,8 @@ func (s *Start) print() {
 func (s *Start) assembled() bool { return len(s.flavor.Manifest.Entrypoints["init"]) > 0 }
 
 func (s *Start) assemblyWants() assemble.Wants {
-	w := assemble.Wants{HostIPC: s.wants.HostIPC}
-	if s.wants.Network != "host" {
+	w := assemble.Wants{HostIPC: s.wants.hostIPC, BareProc: s.wants.bareProc}
+	if s.wants.network != "host" {
 		w.Network = func() (fd int, err error) {
 			s.network, err = assemble.NewNetwork()
 			return s.network, err
@@ -110,12 +118,12 @@ func (s *Start) Lay(doc *contract.Pod, path string) (err error) {
 	if !s.assembled() {
 		return nil
 	}
-	if s.wants.Network != doc.Network || s.wants.HostIPC != doc.HostIPC {
+	if s.wants != wanted(doc) {
 		// A manifest knew better than the command line.
 		if err := s.assembly.Leave(); err != nil {
 			return err
 		}
-		s.wants.Network, s.wants.HostIPC = doc.Network, doc.HostIPC
+		s.wants = wanted(doc)
 		if s.assembly, err = assemble.Begin(s.assemblyWants()); err != nil {
 			return err
 		}
@@ -207,7 +215,7 @@ func (s *Start) start(r *Ready, lock int) (assemble.Outcome, error) {
 		return assemble.Outcome{}, err
 	}
 	s.catchSignals() // before there is an app to be told of them
-	o, err := s.assembly.Start(&assemble.Way{Lock: lock, Control: s.inside, Stage0: s.control,
+	o, err := s.assembly.Start(&assemble.Way{Lock: lock, Control: s.inside,
 		Program: program, Argv: argv, Env: s.env, Moment: moment})
 	s.init = o.PID
 	if o.Ended && err == nil {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/rkt/rkt/internal/failpoint"
 	"github.com/rkt/rkt/internal/linux/cgroup"
+	"github.com/rkt/rkt/internal/linux/forkexec"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -30,6 +31,8 @@ type Wants struct {
 	// Network gives a descriptor of the pod's network namespace, which stays the
 	// caller's; it may wait. Nil is the host's network.
 	Network func() (int, error)
+	// BareProc: nothing of /proc is hidden or read-only.
+	BareProc bool
 }
 
 // An Assembly is a pod that is being put together. The thread that calls Begin
@@ -42,6 +45,7 @@ type Assembly struct {
 	dir   int
 	apps  []*app
 	laid  bool
+	first *forkexec.First // until it was told all
 }
 
 // app is what the assembly opens for one app.
@@ -106,16 +110,28 @@ func Begin(w Wants) (*Assembly, error) {
 		}
 	}
 	// After that: it shows the interfaces of the network of who mounts it.
-	return a, a.shelf.addSys()
+	if err := a.shelf.addSys(); err != nil {
+		return nil, err
+	}
+	a.first, err = a.begin()
+	return a, err
 }
 
 // Leave takes the thread back into the host's namespaces, if it is not there
-// already.
+// already, and ends what Begin began.
 func (a *Assembly) Leave() error {
 	if a.host == nil {
 		return nil
 	}
+	if a.first != nil {
+		a.first.Kill()
+		a.first = nil
+	}
 	a.close()
+	return a.goBack()
+}
+
+func (a *Assembly) goBack() error {
 	for _, h := range a.host {
 		if err := unix.Setns(h.fd, h.kind); err != nil {
 			return fmt.Errorf("cannot go back to the host's namespaces: %w", err)
@@ -128,12 +144,10 @@ func (a *Assembly) Leave() error {
 
 // A Way is how a pod is started.
 type Way struct {
-	// Lock is held for as long as the pod lives. Control is init's end of the
-	// control socket, Stage0 the other. All stay the caller's to close, and Start
-	// must return before that.
+	// Lock is held for as long as the pod lives; Control is init's end of the
+	// control socket. Both stay the caller's to close.
 	Lock    int
 	Control int
-	Stage0  int
 	// Program and Argv are the flavor's init; Env its environment but for
 	// contract.EnvInherited.
 	Program string
@@ -180,12 +194,7 @@ func (a *Assembly) Start(w *Way) (Outcome, error) {
 	if err := a.openApps(); err != nil {
 		return Outcome{}, err
 	}
-	o, err := a.start(w)
-	// Before a path is looked up: this thread's root is the pod's by now.
-	if lerr := a.Leave(); err == nil {
-		err = lerr
-	}
-	return o, err
+	return a.start(w)
 }
 
 // setUp mounts what each app sees.

@@ -20,18 +20,30 @@ import (
 // Outcome tells how far the pod is.
 type Outcome = forkexec.Outcome
 
-// start makes the pod's first process: it mounts /proc, leaves the host's mounts
-// behind and, in most pods, starts the app at once and watches it for a moment.
-func (a *Assembly) start(w *Way) (Outcome, error) {
-	first := &forkexec.First{Moment: w.Moment, Hangup: w.Control}
-	first.CloneFlags = unix.CLONE_NEWPID
-	first.Call("end with rkt", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
-	// With its copy of stage0's end open it would not see that end close.
-	first.Call("close stage0's end", unix.SYS_CLOSE, uintptr(w.Stage0))
-	first.Call("start a session", unix.SYS_SETSID)
+// begin makes the pod's first process, which mounts /proc while the thread goes
+// on.
+func (a *Assembly) begin() (*forkexec.First, error) {
+	c := &forkexec.Child{CloneFlags: unix.CLONE_NEWPID}
+	c.Call("end with rkt", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
+	c.Call("start a session", unix.SYS_SETSID)
 	// Not the caller's keys; kernels without keys have none to leak.
-	first.Try("join a session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
-	if err := a.procAndPivot(&first.Child); err != nil {
+	c.Try("join a session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
+	if err := proc(c, a.wants.BareProc); err != nil {
+		return nil, err
+	}
+	f, err := forkexec.Begin(c)
+	if err != nil {
+		return nil, fmt.Errorf("cannot start the pod: cannot %w", err)
+	}
+	return f, nil
+}
+
+// start has the first process leave the host's mounts behind and, in most pods,
+// start the app and watch it for a moment. The thread goes back to the host
+// meanwhile, before a path is looked up: its root becomes the pod's.
+func (a *Assembly) start(w *Way) (Outcome, error) {
+	rest := &forkexec.Rest{Moment: w.Moment}
+	if err := a.pivot(&rest.Child); err != nil {
 		return Outcome{}, err
 	}
 	in := &contract.Inherited{Control: w.Control, Lock: w.Lock}
@@ -47,41 +59,45 @@ func (a *Assembly) start(w *Way) (Outcome, error) {
 	if err := a.only(started); err != nil {
 		return Outcome{}, err
 	}
-	if first.App = started.child; first.App != nil {
+	if rest.App = started.child; rest.App != nil {
 		// The app's pid: the first process has no child before it.
 		in.Started = 2
 		in.Apps[0].Out, in.Apps[0].Err = max(started.streams.Pumps[0], 0), max(started.streams.Pumps[1], 0)
 		if started.streams.Pumped() || len(a.apps[0].PostStop) > 0 {
-			first.Moment = 0 // somebody has to do something then
+			rest.Moment = 0 // somebody has to do something then
 		}
 	}
-	then, done, err := becomeInit(w, in, first.App == nil)
+	then, done, err := becomeInit(w, in, rest.App == nil)
 	defer done()
 	if err != nil {
 		return Outcome{}, err
 	}
-	first.Then = then
+	rest.Then = then
 	failpoint.Hit("assemble/start")
+	first, apps := a.first, a.apps
+	a.first = nil
 	reveal := conceal()
-	o, err := first.Start()
+	first.Go(rest)
+	err = a.goBack()
+	o, werr := first.Wait()
 	reveal()
 	var failed *forkexec.AppError
-	if errors.As(err, &failed) {
-		err = fmt.Errorf("cannot run app %q: %w", a.apps[0].Name, started.process.Failed(a.apps[0].root, failed.Cause))
-	} else if err != nil {
-		err = fmt.Errorf("cannot start the pod: cannot %w", err)
+	if errors.As(werr, &failed) {
+		err = fmt.Errorf("cannot run app %q: %w", apps[0].Name, started.process.Failed(apps[0].root, failed.Cause))
+	} else if werr != nil {
+		err = fmt.Errorf("cannot start the pod: cannot %w", werr)
+	}
+	if !o.Ended {
+		a.close() // else this process ends soon
 	}
 	return o, err
 }
 
-// procAndPivot has the first process give each app its /proc and leave the
+// pivot has the first process give each app its /proc and leave the
 // host's mounts. The only app lives in the first process's own mount namespace:
 // one less to make and to end. Of several each gets one, away from the others'
 // roots, which are side by side on the shelf.
-func (a *Assembly) procAndPivot(c *forkexec.Child) error {
-	if err := proc(c, a.doc.Insecure.Paths); err != nil {
-		return err
-	}
+func (a *Assembly) pivot(c *forkexec.Child) error {
 	from, err := c.String(shelfPlace + "/" + procPlace)
 	if err != nil {
 		return err
