@@ -47,7 +47,8 @@ func Leftovers(dataDir string, pods []string) []string {
 }
 
 // pidsUnder are the processes that have something of the data directory
-// mounted, but in another mount namespace than the test: the pods' processes.
+// mounted or a pod's file open, but in another mount namespace than the test: the
+// pods' processes.
 func pidsUnder(dataDir string) []int {
 	own, _ := os.Readlink("/proc/self/ns/mnt")
 	entries, _ := os.ReadDir("/proc")
@@ -66,11 +67,20 @@ func pidsUnder(dataDir string) []int {
 		if err != nil || ns == own {
 			continue
 		}
-		if mountsUnder(fmt.Sprintf("/proc/%d/mountinfo", pid), dataDir) != nil {
+		if holds(pid, dataDir+"/pods/") || mountsUnder(fmt.Sprintf("/proc/%d/mountinfo", pid), dataDir) != nil {
 			pids = append(pids, pid)
 		}
 	}
 	return pids
+}
+
+// holds tells whether a process has a file below dir open, such as a pod's lock.
+func holds(pid int, dir string) bool {
+	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	return slices.ContainsFunc(fds, func(fd string) bool {
+		path, _ := os.Readlink(fd)
+		return strings.HasPrefix(path, dir)
+	})
 }
 
 func mountsUnder(mountinfo, dataDir string) []string {
