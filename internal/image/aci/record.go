@@ -5,7 +5,6 @@ package aci
 import (
 	"encoding/json"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -115,17 +114,7 @@ func (m *ImageManifest) command() (entrypoint, cmd []string) {
 // are another machine's; what is not said fits. It is for the moment when the
 // image is to run: storing and inspecting others is fine.
 func CheckPlatform(labels map[string]string) error {
-	here := map[string][]string{
-		"amd64":   {"amd64", "x86_64", "i386"},
-		"arm64":   {"aarch64", "arm64"},
-		"386":     {"i386"},
-		"arm":     {"armv7l", "armv6l"},
-		"ppc64le": {"ppc64le"},
-		"s390x":   {"s390x"},
-	}[runtime.GOARCH]
-	if here == nil {
-		here = []string{runtime.GOARCH}
-	}
+	here := hostArches()
 	os, arch := labels["os"], labels["arch"]
 	if os != "" && os != "linux" || arch != "" && !slices.Contains(here, arch) {
 		return fmt.Errorf("cannot run image: it is for %s, this machine is linux/%s", strings.Trim(os+"/"+arch, "/"), here[0])

@@ -82,6 +82,19 @@ func (l Labels) Get(name ACIdentifier) (value string, ok bool) {
 
 // Validate checks names, and that "arch" comes with "os".
 func (l Labels) Validate() error {
+	if err := l.validate(); err != nil {
+		return err
+	}
+	_, arch := l.Get("arch")
+	if _, os := l.Get("os"); arch && !os {
+		return errors.New(`label "arch" needs a label "os"`)
+	}
+	return nil
+}
+
+// validate checks each label by itself: who asks for an image may leave "os" to
+// be filled in.
+func (l Labels) validate() error {
 	seen := map[ACIdentifier]bool{}
 	for _, x := range l {
 		if err := x.Name.Validate(); err != nil {
@@ -97,9 +110,6 @@ func (l Labels) Validate() error {
 		if strings.ContainsFunc(x.Value, unicode.IsControl) {
 			return fmt.Errorf("label %q has a control character in %q", x.Name, x.Value)
 		}
-	}
-	if seen["arch"] && !seen["os"] {
-		return errors.New(`label "arch" needs a label "os"`)
 	}
 	return nil
 }

@@ -50,6 +50,13 @@ func (f *fetching) aci(ctx context.Context) (image.Record, error) {
 			return image.Record{}, err
 		}
 	}
+	sig, err := f.signatureBeside()
+	if err != nil {
+		return image.Record{}, err
+	}
+	if rec.Trust, err = f.prove(ctx, j, string(m.Name), sig); err != nil {
+		return image.Record{}, err
+	}
 	if err := commit([]*job{j}); err != nil {
 		return image.Record{}, err
 	}
@@ -60,6 +67,29 @@ func (f *fetching) aci(ctx context.Context) (image.Record, error) {
 		f.opt.say("imported %q as %s", m.DisplayName(), rec.ID.Short())
 	}
 	return f.commit(rec, state)
+}
+
+// prove is proveACI for a job whose bytes are all there.
+func (f *fetching) prove(ctx context.Context, j *job, name string, sig []byte) (image.Trust, error) {
+	blob, err := j.blob.Reader()
+	if err != nil {
+		return image.TrustNone, err
+	}
+	defer blob.Close()
+	return f.proveACI(ctx, name, blob, sig)
+}
+
+// signatureBeside reads the signature of an .aci file: the one the user named,
+// or the one beside it, if there is one.
+func (f *fetching) signatureBeside() ([]byte, error) {
+	if f.opt.Signature != "" {
+		return readSignature(f.opt.Signature)
+	}
+	sig, err := readSignature(f.ref.Path + ".asc")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return sig, err
 }
 
 // importACI copies file into the store's hands and unpacks it meanwhile.

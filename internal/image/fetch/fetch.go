@@ -45,6 +45,9 @@ type Options struct {
 	InsecureImage bool // images that nothing vouches for are welcome
 	InsecureTLS   bool // certificates are not checked
 	InsecureHTTP  bool // plain http will do where https fails
+	// Signature is the file with an ACI's detached signature; "" looks for it
+	// where the image comes from.
+	Signature string
 	// AnyPlatform: an image for another kind of machine is welcome, to be kept
 	// or looked at. Of an index, this machine's is chosen all the same.
 	AnyPlatform bool

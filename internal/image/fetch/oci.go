@@ -151,7 +151,9 @@ func describe(rec *image.Record, jobs []*job) {
 // commit makes the image exist. state is that of the file it came from, or "".
 func (f *fetching) commit(rec image.Record, state string) (image.Record, error) {
 	rec.Names = []string{f.ref.Canonical()}
-	rec.Trust = ground(f.ref)
+	if rec.Trust == image.TrustNone {
+		rec.Trust = ground(f.ref)
+	}
 	rec.Imported = time.Now()
 	if old, err := f.st.ByID(string(rec.ID)); err == nil {
 		for k, v := range old.Annotations {

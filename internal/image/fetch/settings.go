@@ -30,6 +30,23 @@ func settings(c *config.Config) (registries []wire.Registry, credentials []wire.
 	return registries, credentials
 }
 
+// hostAuth tells the helper what rkt's configuration has for hosts of URLs.
+func hostAuth(c *config.Config) (hosts []wire.HostAuth) {
+	for _, host := range slices.Sorted(maps.Keys(c.Auth)) {
+		h := wire.HostAuth{Host: host, Type: c.Auth[host].Type}
+		switch a := c.Auth[host]; a.Type {
+		case wire.AuthBasic:
+			h.User, h.Secret = a.Basic.User, a.Basic.Password
+		case wire.AuthBearer:
+			h.Secret = a.OAuth.Token
+		case wire.AuthAWS:
+			h.User, h.Secret, h.Region = a.AWS.AccessKeyID, a.AWS.SecretAccessKey, a.AWS.Region
+		}
+		hosts = append(hosts, h)
+	}
+	return hosts
+}
+
 // realName is a registry's name as references spell it out.
 func realName(host string) string {
 	switch host {

@@ -12,7 +12,7 @@
 // pipes carry blobs; after them comes one scratch file, if Request.Scratch.
 //
 // rkt sends a Request; the helper answers with one Reply, the image's top
-// manifest or index. Then rkt sends a Want for each blob it has chosen, naming
+// manifest or index (for web servers see Web). Then rkt sends a Want for each blob it has chosen, naming
 // the lane that is to carry it; a lane carries one blob at a time. An end of
 // file on descriptor 0 ends the helper.
 //
@@ -70,6 +70,9 @@ type Request struct {
 	// Layouts and archives: Inner is the name inside, or "".
 	Path  string `json:"path,omitempty"`
 	Inner string `json:"inner,omitempty"`
+
+	// Discovery and URL.
+	Web *Web `json:"web,omitempty"`
 
 	Lanes   int  `json:"lanes"`
 	Scratch bool `json:"scratch,omitempty"`
@@ -147,8 +150,10 @@ type Done struct {
 
 // Reply is the helper's answer to a Request: exactly one field is set.
 type Reply struct {
-	Root *Root  `json:"root,omitempty"`
-	Err  *Error `json:"error,omitempty"`
+	Root       *Root       `json:"root,omitempty"`
+	Discovered *Discovered `json:"discovered,omitempty"`
+	File       *File       `json:"file,omitempty"`
+	Err        *Error      `json:"error,omitempty"`
 }
 
 // Root is the manifest or index that the reference stands for.
@@ -186,6 +191,8 @@ type UnpackResult struct {
 type Error struct {
 	Message string `json:"message"`
 	Remedy  string `json:"hint,omitempty"`
+	// Missing: the server was asked and has no such thing.
+	Missing bool `json:"missing,omitempty"`
 }
 
 func (e *Error) Error() string { return clean(e.Message) }
@@ -203,6 +210,8 @@ func AsError(err error) *Error {
 	if errors.As(err, &h) {
 		e.Remedy = h.Hint()
 	}
+	var m interface{ Missing() bool }
+	e.Missing = errors.As(err, &m) && m.Missing()
 	return e
 }
 
