@@ -12,12 +12,14 @@ func (rec *Record) Encode() ([]byte, error) {
 	w.Begin('{')
 	w.Key("id").String(string(rec.ID))
 	w.Key("format").String(string(rec.Format))
+	w.OptString("name", rec.Name)
 	w.Key("names").Strings(rec.Names)
 	w.OptString("trust", string(rec.Trust))
 	w.Key("manifest").String(string(rec.Manifest))
 	w.Key("mediaType").String(rec.MediaType)
 	w.Key("imported").Time(rec.Imported)
 	plainjson.Each(w.Key("layers"), rec.Layers, (*Layer).write)
+	plainjson.OptEach(w, "parts", rec.Parts, (*Layer).write)
 	if rec.App != nil {
 		rec.App.write(w.Key("app"))
 	}
@@ -107,6 +109,8 @@ func DecodeRecord(b []byte) (Record, error) {
 			rec.ID = ID(r.String())
 		case "format":
 			rec.Format = Format(r.String())
+		case "name":
+			rec.Name = r.String()
 		case "names":
 			rec.Names = r.Strings()
 		case "trust":
@@ -119,6 +123,8 @@ func DecodeRecord(b []byte) (Record, error) {
 			rec.Imported = r.Time()
 		case "layers":
 			rec.Layers = plainjson.List(r, readLayer)
+		case "parts":
+			rec.Parts = plainjson.List(r, readLayer)
 		case "app":
 			rec.App = plainjson.Pointer(r, readApp)
 		case "labels":

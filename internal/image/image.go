@@ -7,6 +7,7 @@ package image
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -89,15 +90,27 @@ type Layer struct {
 type Record struct {
 	ID          ID                `json:"id"`
 	Format      Format            `json:"format"`
-	Names       []string          `json:"names"` // canonical references, newest first
+	Name        string            `json:"name,omitempty"` // an ACI's, by its manifest
+	Names       []string          `json:"names"`          // canonical references, newest first
 	Trust       Trust             `json:"trust,omitempty"`
 	Manifest    Digest            `json:"manifest"`  // blob: OCI/Docker manifest, or the ACI's manifest JSON
 	MediaType   string            `json:"mediaType"` // of Manifest
 	Imported    time.Time         `json:"imported"`
 	Layers      []Layer           `json:"layers"`           // lowest first, as in the manifest
+	Parts       []Layer           `json:"parts,omitempty"`  // an ACI's, if its layers are rendered from others: those
 	App         *App              `json:"app,omitempty"`    // nil: an ACI without an app section
 	Labels      map[string]string `json:"labels,omitempty"` // os, arch, version …
 	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// Own is an ACI's own file among its layers, or those they are rendered from.
+func (rec *Record) Own() (Layer, bool) {
+	for _, l := range slices.Concat(rec.Layers, rec.Parts) {
+		if l.DiffID.ID() == rec.ID {
+			return l, true
+		}
+	}
+	return Layer{}, false
 }
 
 // App is how an image asks to be run: appc's App and OCI's config in one form.

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/image"
 )
 
@@ -23,17 +22,10 @@ const dockerRepository ACIdentifier = "appc.io/docker/repository"
 
 // Record makes the record of an ACI: manifest is the digest of the manifest's
 // blob, l the ACI's file and tree; l.DiffID, the SHA-512 of the tar, becomes the
-// ID. Names, Trust and Imported are left to the caller. An image that needs
-// others, or only some of its files, is refused for now.
+// ID. Names, Trust and Imported are left to the caller, and so are the layers of
+// the images that this one depends on.
 func (m *ImageManifest) Record(manifest image.Digest, l image.Layer) (image.Record, error) {
-	switch {
-	case len(m.Dependencies) > 0:
-		return image.Record{}, hint.Wrap(fmt.Errorf("cannot use image %q: it depends on image %q, and dependencies will come with a later version", m.Name, m.Dependencies[0].ImageName),
-			"build it as one image without dependencies")
-	case len(m.PathWhitelist) > 0:
-		return image.Record{}, hint.Wrap(fmt.Errorf("cannot use image %q: it has a path whitelist (%q …), which will come with a later version", m.Name, m.PathWhitelist[0]),
-			"build it without a path whitelist")
-	case l.DiffID.Algorithm() != "sha512":
+	if l.DiffID.Algorithm() != "sha512" {
 		return image.Record{}, fmt.Errorf("cannot use image %q: its ID must be a SHA-512, not %q", m.Name, l.DiffID)
 	}
 	if l.MediaType == "" {
@@ -42,6 +34,7 @@ func (m *ImageManifest) Record(manifest image.Digest, l image.Layer) (image.Reco
 	r := image.Record{
 		ID:          l.DiffID.ID(),
 		Format:      image.ACI,
+		Name:        string(m.Name),
 		Manifest:    manifest,
 		MediaType:   ManifestMediaType,
 		Layers:      []image.Layer{l},

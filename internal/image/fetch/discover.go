@@ -33,12 +33,12 @@ func missing(err error) bool {
 
 // Discover asks, through the helper, what the web server of a name announces
 // (appc 0.8.11, "App Container Image Discovery"): https://NAME?ac-discovery=1,
-// then with one component of the name less at a time. Labels that the name
-// lacks have their usual values; no version is "latest". An answer has an
+// then with one component of the name less at a time. A name without "os" and
+// "arch" is asked for as this machine's. An answer has an
 // endpoint or a key at least; that some URL in it is alive is not said.
 func Discover(ctx context.Context, opt Options, name aci.Name) (Discovery, error) {
 	name = name.Here()
-	web := wire.Web{Name: string(name.Name), Labels: map[string]string{"version": "latest"}}
+	web := wire.Web{Name: string(name.Name), Labels: map[string]string{}}
 	for _, l := range name.Labels {
 		web.Labels[string(l.Name)] = l.Value
 	}

@@ -438,6 +438,4 @@ func TestNoHelper(t *testing.T) {
 	srv := httptest.NewServer(nil)
 	srv.Close()
 	fails(t, st, options(t), "docker://"+strings.TrimPrefix(srv.URL, "http://")+"/app", "cannot reach registry")
-	fails(t, st, options(t), "https://example.com/app.aci", "will come with a later version")
-	fails(t, st, options(t), "example.com/app:1.0", "will come with a later version")
 }

@@ -87,14 +87,6 @@ func (o Options) say(format string, args ...any) {
 // The caller must not hold a lease of st: storing an image waits for all.
 // Errors: store.ErrNotFound if the policy forbids to fetch.
 func Image(ctx context.Context, st *store.Store, opt Options, r ref.Ref) (image.Record, error) {
-	switch r.Kind {
-	case ref.ACIURL:
-		return image.Record{}, later(r, "images from http and https URLs",
-			"download the file and name it by its path")
-	case ref.Name:
-		return image.Record{}, later(r, "discovery of images by name",
-			"name it as docker://HOST/NAME, or by the path of its .aci file")
-	}
 	switch opt.Policy {
 	case "", New, Update, Never:
 	default:
@@ -109,7 +101,7 @@ func Image(ctx context.Context, st *store.Store, opt Options, r ref.Ref) (image.
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return image.Record{}, err
 	}
-	if err == nil && (opt.Policy != Update || settled(r)) {
+	if err == nil && (opt.Policy != Update || settled(r)) && !provable(opt, r, found) {
 		return stored(ctx, st, opt, r, found)
 	}
 	if r.Kind == ref.ID || opt.Policy == Never {
@@ -119,6 +111,13 @@ func Image(ctx context.Context, st *store.Store, opt Options, r ref.Ref) (image.
 		return image.Record{}, err
 	}
 	rec, err := locked(ctx, st, opt, r)
+	if other := (*elsewhereError)(nil); errors.As(err, &other) {
+		rec, err := Image(ctx, st, opt, other.at)
+		if err != nil && ctx.Err() == nil {
+			err = fmt.Errorf("%w; as an ACI: %s", err, other.why.Error())
+		}
+		return rec, err
+	}
 	if err != nil {
 		return image.Record{}, wrap(r, err)
 	}
@@ -154,7 +153,20 @@ func stored(ctx context.Context, st *store.Store, opt Options, r ref.Ref, rec im
 // settled tells that asking again can bring nothing new: r says what the bytes
 // are, or Find has looked at the file.
 func settled(r ref.Ref) bool {
-	return r.Kind != ref.Docker || r.Digest != ""
+	switch r.Kind {
+	case ref.Docker:
+		return r.Digest != ""
+	case ref.ACIURL, ref.Name:
+		return false
+	}
+	return true
+}
+
+// provable tells whether a stored ACI that nothing vouches for should be asked
+// for again: its signature may by now.
+func provable(opt Options, r ref.Ref, rec image.Record) bool {
+	return rec.Format == image.ACI && rec.Trust == image.TrustNone && !opt.InsecureImage &&
+		opt.Policy != Never && r.Kind != ref.ID
 }
 
 // wrap says what could not be done, once.
@@ -163,10 +175,6 @@ func wrap(r ref.Ref, err error) error {
 		return fmt.Errorf("cannot fetch %q: interrupted: %w", r.String(), context.Canceled)
 	}
 	return fmt.Errorf("cannot fetch %q: %w", r.String(), err)
-}
-
-func later(r ref.Ref, what, instead string) error {
-	return hint.Wrap(fmt.Errorf("cannot fetch %q: %s will come with a later version", r.String(), what), instead)
 }
 
 func notStored(r ref.Ref) error {
@@ -186,7 +194,7 @@ func locked(ctx context.Context, st *store.Store, opt Options, r ref.Ref) (image
 		opt.say("another rkt is fetching %q; waiting for it", r.String())
 		l, err = waitLock(ctx, st, key)
 		if err == nil && opt.Policy != Update {
-			if rec, ferr := Find(st, r); ferr == nil {
+			if rec, ferr := Find(st, r); ferr == nil && !provable(opt, r, rec) {
 				_ = l.Close()
 				return rec, nil
 			}
@@ -197,7 +205,8 @@ func locked(ctx context.Context, st *store.Store, opt Options, r ref.Ref) (image
 	}
 	defer l.Close()
 	f := &fetching{st: st, opt: opt, ref: r}
-	if r.Kind == ref.ACIFile {
+	switch r.Kind {
+	case ref.ACIFile, ref.ACIURL, ref.Name:
 		return f.aci(ctx)
 	}
 	return f.oci(ctx)

@@ -57,6 +57,10 @@ func look(st *store.Store, r ref.Ref) (image.Record, error) {
 			return st.ByID(string(image.Digest(r.Digest).ID()))
 		}
 		return rec, err
+	case ref.ACIURL:
+		return st.ByName(r.Canonical())
+	case ref.Name:
+		return findName(st, r)
 	case ref.OCILayout:
 		return findInLayout(st, r)
 	case ref.OCIArchive, ref.DockerArchive, ref.ACIFile:

@@ -84,7 +84,7 @@ func (f *fetching) known() (map[pair]settle.Facts, error) {
 	}
 	pairs := map[pair]settle.Facts{}
 	for _, r := range all {
-		for _, l := range r.Layers {
+		for _, l := range slices.Concat(r.Layers, r.Parts) {
 			if facts, ok := recordedFacts(r, l.DiffID); ok {
 				pairs[pair{l.Blob, l.DiffID}] = facts
 			}

@@ -311,7 +311,7 @@ func TestACI(t *testing.T) {
 	for _, tc := range []struct{ name, says, content string }{
 		{"not a tar", "", "hello"},
 		{"no manifest", "manifest", string(aci(t, ""))},
-		{"dependencies", "dependencies", string(aci(t, strings.Replace(aciManifest, `"app":`, `"dependencies":[{"imageName":"example.com/base"}],"app":`, 1)))},
+		{"dependencies", `it depends on "nohost"`, string(aci(t, strings.Replace(aciManifest, `"app":`, `"dependencies":[{"imageName":"nohost"}],"app":`, 1)))},
 		{"other machine", "this machine is", string(aci(t, strings.Replace(aciManifest, "amd64", "aarch64", 1)))},
 		{"torn", "", string(plain[:700])},
 	} {

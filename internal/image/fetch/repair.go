@@ -32,9 +32,15 @@ func repair(ctx context.Context, st *store.Store, opt Options, rec image.Record)
 			return hint.Wrap(fmt.Errorf("blob %s is gone too", l.Blob.ID().Short()), "remove the image and fetch it again")
 		}
 		j := &job{layer: l, stored: true, format: wire.FormatLayer}
-		if l.MediaType == settle.MediaType {
+		switch l.MediaType {
+		case settle.MediaType:
 			settled = j
 			continue
+		case RenderedMediaType: // it is then the only one
+			if err := f.renderAgain(ctx, j); err != nil {
+				return err
+			}
+			return commit([]*job{j})
 		}
 		if rec.Format == image.ACI {
 			j.format = wire.FormatACI

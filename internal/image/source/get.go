@@ -47,8 +47,7 @@ func Get(ctx context.Context, orders io.Reader, replies, show io.Writer, file fu
 	done := make(chan error, 1)
 	ready := make(chan struct{})
 	go func() { done <- g.serve(ready) }()
-	root, err := g.root(req, scratch)
-	reply := wire.Reply{Root: &root}
+	reply, err := g.answer(req, scratch)
 	if err != nil {
 		reply = wire.Reply{Err: wire.AsError(err)}
 	}
@@ -73,13 +72,18 @@ type lane struct {
 	wants chan wire.Want
 }
 
-func (g *getter) root(req wire.Request, scratch *os.File) (wire.Root, error) {
+// answer does what the request asks for before anything is wanted.
+func (g *getter) answer(req wire.Request, scratch *os.File) (wire.Reply, error) {
+	if req.Kind == wire.Discovery || req.Kind == wire.URL {
+		return g.ask(req)
+	}
 	src, err := open(req, scratch)
 	if err != nil {
-		return wire.Root{}, err
+		return wire.Reply{}, err
 	}
 	g.src = src
-	return src.Root(g.ctx)
+	root, err := src.Root(g.ctx)
+	return wire.Reply{Root: &root}, err
 }
 
 // serve passes orders to the lanes until there are no more. What rkt sends

@@ -97,7 +97,7 @@ func (s *Store) Collect(p Policy) (Collected, error) {
 		if err != nil {
 			return err
 		}
-		if err := s.repairNames(all); err != nil {
+		if err := errors.Join(s.repairNames(all), s.repairShelves(all)); err != nil {
 			return err
 		}
 		if p.Grace >= 0 {
@@ -105,7 +105,7 @@ func (s *Store) Collect(p Policy) (Collected, error) {
 				return err
 			}
 		}
-		if err := s.writeIndex(all); err != nil {
+		if err := errors.Join(s.writeIndex(all), s.sweepWeb(&c)); err != nil {
 			return err
 		}
 		need, err := s.needed(all)
@@ -178,7 +178,7 @@ func (s *Store) drop(r *image.Record) error {
 		}
 		failpoint.Hit("store/after-name-removal")
 	}
-	return nil
+	return s.clearShelf(r)
 }
 
 // repairNames finishes what a kill left between a record and its names. The
@@ -249,6 +249,9 @@ func (s *Store) needed(all map[image.ID]*image.Record) (map[string]bool, error) 
 		for _, l := range r.Layers {
 			need["blob "+string(l.Blob)] = true
 			need["layer "+string(l.DiffID)] = true
+		}
+		for _, l := range r.Parts {
+			need["blob "+string(l.Blob)] = true
 		}
 	}
 	return need, nil

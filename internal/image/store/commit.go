@@ -62,6 +62,9 @@ func (s *Store) Commit(rec image.Record) error {
 		}
 		failpoint.Hit("store/commit-after-name")
 	}
+	if err := s.writeShelf(&rec); err != nil {
+		return err
+	}
 	for _, other := range all {
 		if other.ID != rec.ID && dropNames(other, rec.Names) {
 			if err := s.writeRecord(other, true); err != nil {
@@ -76,7 +79,7 @@ func (s *Store) Commit(rec image.Record) error {
 // check refuses a record that could not be found, or kept, by its own words.
 func check(r image.Record) error {
 	digests := []image.Digest{r.ID.Digest(), r.Manifest}
-	for _, l := range r.Layers {
+	for _, l := range slices.Concat(r.Layers, r.Parts) {
 		digests = append(digests, l.Blob, l.DiffID)
 	}
 	for _, d := range digests {
@@ -90,8 +93,8 @@ func check(r image.Record) error {
 			return fmt.Errorf("its ID is not the digest of its manifest, %s", r.Manifest)
 		}
 	case image.ACI:
-		if len(r.Layers) != 1 || r.ID != r.Layers[0].DiffID.ID() || r.ID.Digest().Algorithm() != "sha512" {
-			return errors.New("its ID is not the SHA-512 of its one layer's tar")
+		if _, ok := r.Own(); !ok || r.ID.Digest().Algorithm() != "sha512" {
+			return errors.New("its ID is not the SHA-512 of a layer's tar")
 		}
 	default:
 		return fmt.Errorf("unknown format %q", r.Format)
@@ -106,13 +109,16 @@ func check(r image.Record) error {
 
 // complete proves that all that a record needs is stored.
 func (s *Store) complete(r *image.Record) error {
-	for _, l := range r.Layers {
+	for i, l := range slices.Concat(r.Layers, r.Parts) {
 		fi, err := os.Lstat(s.blobPath(l.Blob))
 		if err != nil {
 			return missing("blob", l.Blob, err)
 		}
 		if fi.Size() != l.Size {
 			return fmt.Errorf("blob %s is of %d bytes, not %d", l.Blob, fi.Size(), l.Size)
+		}
+		if i >= len(r.Layers) {
+			continue // the trees of parts are made again when they are needed
 		}
 		if fi, err = os.Lstat(s.LayerPath(l.DiffID)); err != nil {
 			return missing("tree of layer", l.DiffID, err)
@@ -147,7 +153,7 @@ const maxManifest = 16 << 20
 // its manifest names. A manifest that is gone names none.
 func (s *Store) blobsOf(r *image.Record) ([]image.Digest, error) {
 	blobs := []image.Digest{r.Manifest}
-	for _, l := range r.Layers {
+	for _, l := range slices.Concat(r.Layers, r.Parts) {
 		blobs = append(blobs, l.Blob)
 	}
 	if d, err := s.describe(r); err == nil {

@@ -127,7 +127,7 @@ func standIn(r *image.Record, manifest descriptor) ([]byte, descriptor) {
 	switch {
 	case r.Format == image.ACI:
 		d.ArtifactType = typeACI
-		l := r.Layers[0]
+		l, _ := r.Own()
 		doc = struct {
 			SchemaVersion int               `json:"schemaVersion"`
 			MediaType     string            `json:"mediaType"`

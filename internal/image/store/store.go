@@ -13,6 +13,9 @@
 //	images/rkt/lock              the store's lock, see below
 //	images/rkt/records/<id>.json image.Record; its mtime is when the image was last used
 //	images/rkt/names/<sha256>    "<id> <name>": what a canonical name stands for
+//	images/rkt/appc/<sha256>/<id>  an empty file for each ACI of one appc name
+//	images/rkt/web/<sha256>      what is known of a URL: the image it gave, and when to ask again
+//	images/rkt/cut/<sha256>      a download from a URL that broke off; .note: what the server said of it
 //	images/rkt/tmp/<random>      blobs in flight, each flock'ed by its writer
 //	images/rkt/ingest/<random>   digests that a live process relies on, flock'ed by it
 //	images/rkt/fetch/<sha256>    locks of FetchLock, gone when free

@@ -58,6 +58,8 @@ func state(s decor.Statistics, size int64) string {
 	switch {
 	case s.Completed:
 		return " " + human(size) + " done"
+	case size < 0:
+		return " " + human(s.Current)
 	case s.Current >= size:
 		return " " + human(size) + " unpacking"
 	}
@@ -119,12 +121,18 @@ func (d *Display) Close() {
 
 // short is enough of a digest to tell layers apart.
 func short(digest string) string {
-	algo, hexa, _ := strings.Cut(digest, ":")
+	algo, hexa, ok := strings.Cut(digest, ":")
+	if !ok {
+		return digest // a file's name
+	}
 	return algo + ":" + hexa[:min(12, len(hexa))]
 }
 
 // human is a number of bytes for the eye.
 func human(n int64) string {
+	if n < 0 {
+		return "unknown"
+	}
 	if n < 1024 {
 		return fmt.Sprintf("%dB", n)
 	}

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package web asks web servers for ACIs, their signatures and keys, and for the
+// pages that announce where those are (appc 0.8.11, "App Container Image
+// Discovery"). Over https, unless plain http is allowed; credentials go to the
+// host they are meant for, over https, and nowhere else. It proves nothing:
+// that is the reader's part.
+package web
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/image/fetch/wire"
+)
+
+// What a request may cost before it is given up.
+const (
+	maxStreak  = 5  // failures in a row that brought no byte
+	maxRetries = 30 // failures in all
+	maxPause   = 30 * time.Second
+)
+
+// Client asks web servers as one request of rkt's wants it. It is safe for
+// concurrent use; Close it to drop idle connections.
+type Client struct {
+	req   wire.Request
+	web   wire.Web
+	stall time.Duration
+	pause time.Duration
+	http  http.Client
+	now   func() time.Time // of a signed request
+}
+
+// New prepares for req, whose Web is set; nothing is sent yet.
+func New(req wire.Request) (*Client, error) {
+	if req.Web == nil {
+		return nil, errors.New("cannot ask web servers: the request names none")
+	}
+	c := &Client{
+		req: req, web: *req.Web, now: time.Now,
+		stall: time.Duration(req.StallMillis) * time.Millisecond,
+		pause: time.Duration(req.RetryMillis) * time.Millisecond,
+	}
+	if c.stall <= 0 {
+		c.stall = 30 * time.Second
+	}
+	if c.pause <= 0 {
+		c.pause = 500 * time.Millisecond
+	}
+	c.http.Transport = &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: c.stall}).DialContext,
+		TLSClientConfig:        &tls.Config{InsecureSkipVerify: req.SkipTLSVerify}, //nolint:gosec // asked for by --insecure-options=tls
+		TLSHandshakeTimeout:    c.stall,
+		ResponseHeaderTimeout:  c.stall,
+		MaxResponseHeaderBytes: 64 << 10,
+		DisableCompression:     true, // an image's digest is that of its bytes as they lie there
+		ForceAttemptHTTP2:      true,
+	}
+	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return c, nil
+}
+
+// Close drops idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// failure is why a server did not give what was asked for.
+type failure struct {
+	error
+	code    int           // of its answer, or 0
+	missing bool          // it has no such thing
+	passing bool          // another try may succeed
+	dial    bool          // it was not even reached, or is not who it should be
+	after   time.Duration // as the server asked, or 0
+}
+
+func (f *failure) Unwrap() error { return f.error }
+
+// Missing is for wire.AsError.
+func (f *failure) Missing() bool { return f.missing }
+
+// response is an answer below 400; its body fails once no byte has come for
+// the stall time.
+type response struct {
+	*http.Response
+	done func()
+}
+
+// get asks for u and follows redirects. headers are sent to every host on the
+// way: they say what is wanted, never who we are.
+func (c *Client) get(ctx context.Context, u string, headers http.Header) (*response, error) {
+	at, err := url.Parse(u)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use URL %q", u)
+	}
+	first := *at
+	for hop := 0; ; hop++ {
+		if err := c.allowed(at, &first, hop); err != nil {
+			return nil, err
+		}
+		resp, err := c.once(ctx, at, headers, origin(at) == origin(&first))
+		if err != nil {
+			return nil, err
+		}
+		switch resp.StatusCode {
+		case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		default:
+			if resp.StatusCode >= 400 {
+				err := c.refused(resp.Response, at, &first)
+				resp.done()
+				return nil, err
+			}
+			return resp, nil
+		}
+		next, err := resp.Location()
+		resp.done()
+		if err != nil {
+			return nil, fmt.Errorf("%s redirects to nowhere", at.Host)
+		}
+		if hop == wire.MaxRedirects {
+			return nil, fmt.Errorf("%s redirects more than %d times", first.Host, wire.MaxRedirects)
+		}
+		at = next
+	}
+}
+
+// allowed refuses places that must not be asked.
+func (c *Client) allowed(u, first *url.URL, hop int) error {
+	switch {
+	case u.Host == "" || u.Opaque != "" || u.Scheme != "https" && u.Scheme != "http":
+		return fmt.Errorf("cannot use URL %q: it is neither https nor http", u.Redacted())
+	case u.User != nil:
+		return hint.Wrap(fmt.Errorf("cannot use URL %q: it has a password in it", u.Redacted()),
+			"credentials belong into rkt's auth.d")
+	case len(u.String()) > wire.MaxURL:
+		return fmt.Errorf("cannot use a URL of %s that is longer than %d bytes", u.Host, wire.MaxURL)
+	case u.Scheme == "https" || c.req.AllowHTTP:
+		return nil
+	case hop > 0:
+		return fmt.Errorf("refused a redirect from %s to plain http on %s", first.Host, u.Host)
+	}
+	return hint.Wrap(fmt.Errorf("refused plain http to %s", u.Host),
+		"use https, or give --insecure-options=http")
+}
+
+// origin is what credentials are bound to.
+func origin(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"https": "443", "http": "80"}[u.Scheme]
+	}
+	return u.Scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port
+}
+
+// once sends one request, with credentials if there are some for the host.
+func (c *Client) once(ctx context.Context, u *url.URL, headers http.Header, ours bool) (*response, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stalled := &failure{passing: true, error: hint.Wrap(fmt.Errorf("%s stalled: no byte for %v", u.Host, c.stall),
+		"try again, or check the network and any proxy on the way")}
+	timer := time.AfterFunc(c.stall, func() { cancel(stalled) })
+	done := func() { timer.Stop(); cancel(nil) }
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		done()
+		return nil, fmt.Errorf("cannot use URL %q", u.Redacted())
+	}
+	for k, v := range headers {
+		req.Header[k] = v
+	}
+	if c.req.UserAgent != "" {
+		req.Header.Set("User-Agent", c.req.UserAgent)
+	}
+	if ours {
+		c.authorize(req)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		} else {
+			err = explain(err, u.Host)
+		}
+		done()
+		return nil, err
+	}
+	body := &watched{ReadCloser: resp.Body, timer: timer, stall: c.stall, ctx: ctx}
+	resp.Body = body
+	return &response{resp, func() { _ = body.Close(); done() }}, nil
+}
+
+// watched is a body whose timer runs only while a read waits.
+type watched struct {
+	io.ReadCloser
+	timer *time.Timer
+	stall time.Duration
+	ctx   context.Context //nolint:containedctx // of the one request
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	w.timer.Reset(w.stall)
+	n, err := w.ReadCloser.Read(p)
+	w.timer.Stop()
+	if err != nil && err != io.EOF { //nolint:errorlint // only itself is the good end
+		if cause := context.Cause(w.ctx); cause != nil {
+			err = cause
+		}
+	}
+	return n, err
+}
+
+// authorize adds the credentials for req's host, if it is asked over https.
+func (c *Client) authorize(req *http.Request) {
+	if req.URL.Scheme != "https" {
+		return
+	}
+	for _, h := range c.web.Hosts {
+		if origin(&url.URL{Scheme: "https", Host: h.Host}) != origin(req.URL) {
+			continue
+		}
+		switch h.Type {
+		case wire.AuthBasic:
+			req.SetBasicAuth(h.User, h.Secret)
+		case wire.AuthBearer:
+			req.Header.Set("Authorization", "Bearer "+h.Secret)
+		case wire.AuthAWS:
+			signAWS(req, h, c.now())
+		}
+		return
+	}
+}
+
+// explain turns a transport's error into one line for the user.
+func explain(err error, host string) error {
+	if uerr := (*url.Error)(nil); errors.As(err, &uerr) {
+		err = uerr.Err
+	}
+	var (
+		cert    *tls.CertificateVerificationError
+		dns     *net.DNSError
+		record  tls.RecordHeaderError
+		dialing *net.OpError
+		timeout net.Error
+	)
+	switch {
+	case errors.As(err, &cert):
+		return &failure{dial: true, error: hint.Wrap(fmt.Errorf("cannot trust server %s: %w", host, cert.Err),
+			"add its authority to the system's certificates, or give --insecure-options=tls")}
+	case errors.As(err, &record) || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return &failure{dial: true, error: hint.Wrap(fmt.Errorf("server %s does not speak TLS", host),
+			"if that is meant, give --insecure-options=http")}
+	case errors.As(err, &dns):
+		return &failure{passing: true, dial: true, error: fmt.Errorf("cannot find server %s: %s", host, dns.Err)}
+	case errors.As(err, &dialing) && dialing.Op == "dial":
+		return &failure{passing: true, dial: true, error: fmt.Errorf("cannot reach server %s: %w", host, dialing.Err)}
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return &failure{passing: true, error: fmt.Errorf("server %s does not answer", host)}
+	}
+	return &failure{passing: true, error: fmt.Errorf("lost the connection to server %s", host)}
+}
+
+// refused explains an answer of 400 and more.
+func (c *Client) refused(resp *http.Response, u, first *url.URL) error {
+	what := fmt.Sprintf("%s://%s%s", u.Scheme, u.Host, u.EscapedPath()) // a query may hold secrets
+	code := resp.StatusCode
+	f := &failure{code: code, missing: code == http.StatusNotFound || code == http.StatusGone,
+		passing: code >= 500 || code == http.StatusRequestTimeout || code == http.StatusTooManyRequests}
+	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {
+		f.after = time.Duration(min(max(seconds, 0), 3600)) * time.Second
+	}
+	say := func(remedy, format string, args ...any) error {
+		f.error = fmt.Errorf(format, args...)
+		if remedy != "" {
+			f.error = hint.Wrap(f.error, remedy)
+		}
+		return f
+	}
+	switch {
+	case code == http.StatusUnauthorized && u.Scheme == "http" && c.hasHost(first):
+		return say("use https", "server %s wants credentials, which are not sent over plain http (401)", u.Host)
+	case code == http.StatusUnauthorized && origin(u) != origin(first):
+		return say("", "server %s, to which %s redirects, wants credentials (401)", u.Host, first.Host)
+	case code == http.StatusUnauthorized:
+		return say("put credentials into rkt's auth.d", "server %s does not let us read %s without valid credentials (401)", u.Host, what)
+	case code == http.StatusForbidden:
+		return say("check the credentials in rkt's auth.d, and the clock of this machine if they sign requests",
+			"server %s denies access to %s (403)", u.Host, what)
+	case f.missing:
+		return say("check the name", "server %s does not have %s (%d)", u.Host, what, code)
+	case code == http.StatusTooManyRequests:
+		return say("wait a while", "server %s limits how often we may ask (429)", u.Host)
+	case f.passing:
+		return say("try again later", "server %s has an internal problem (%d)", u.Host, code)
+	}
+	return say("", "server %s answered with status %d for %s", u.Host, code, what)
+}
+
+// hasHost tells whether there are credentials for u's host.
+func (c *Client) hasHost(u *url.URL) bool {
+	for _, h := range c.web.Hosts {
+		if origin(&url.URL{Scheme: u.Scheme, Host: h.Host}) == origin(u) {
+			return true
+		}
+	}
+	return false
+}
+
+// persist repeats ask as long as its failures may pass, tries times at most.
+func (c *Client) persist(ctx context.Context, tries int, ask func() error) error {
+	pause := c.pause
+	for try := 1; ; try++ {
+		err := ask()
+		var f *failure
+		if err == nil || !errors.As(err, &f) || !f.passing || try >= tries || ctx.Err() != nil {
+			return err
+		}
+		if err := sleep(ctx, max(pause, f.after)); err != nil {
+			return err
+		}
+		pause = min(2*pause, maxPause)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(min(d, maxPause))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}
