@@ -5,6 +5,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/rkt/rkt/internal/image/fetch"
@@ -13,8 +14,9 @@ import (
 
 func newFetch(c *cli) *command {
 	var (
-		full bool
-		w    wish
+		full      bool
+		signature string
+		w         wish
 	)
 	cmd := &command{
 		usage: "[OPTION…] IMAGE…",
@@ -27,10 +29,16 @@ With --pull-policy=update (the default here) a registry is asked whether the nam
 means another image by now; with new, what is stored under that name will do;
 with never nothing is fetched.
 
+A name without a scheme, such as coreos.com/etcd:v3.5, is an App Container Image's:
+its host is asked over https where the image lies, and if it knows of none the
+registry on that host is asked. What an image depends on is fetched with it.
+
 An image that nothing vouches for is refused, unless --insecure-options=image
 accepts the risk. A name with a digest vouches for itself.`,
 		example: `  rkt fetch docker://quay.io/coreos/etcd@sha256:…
-  rkt --insecure-options=image fetch docker://busybox oci:/srv/web:v1 ./app.aci`,
+  rkt --insecure-options=image fetch docker://busybox oci:/srv/web:v1 ./app.aci
+  rkt fetch coreos.com/etcd:v3.5,arch=aarch64
+  rkt fetch --signature=app.asc https://example.com/app.aci`,
 		args:  someArgs("the image"),
 		words: c.imageWords,
 		run: func(args []string) error {
@@ -38,17 +46,20 @@ accepts the risk. A name with a digest vouches for itself.`,
 			if policy == "" {
 				policy = string(fetch.Update)
 			}
-			return c.fetch(args, fetch.Policy(policy), full)
+			if signature != "" && len(args) > 1 {
+				return fmt.Errorf("cannot use --signature: it goes with one image, not %d", len(args))
+			}
+			return c.fetch(args, signature, fetch.Policy(policy), full)
 		},
 	}
 	fs := cmd.flags()
 	fs.BoolVar(&full, "full", false, "print whole IDs")
 	w.registerPullPolicy(fs, "update")
-	refuse(fs, "signature", "", noSignatures)
+	fs.StringVar(&signature, "signature", "", "the detached signature of an ACI is in `FILE`, not beside it")
 	return cmd
 }
 
-func (c *cli) fetch(images []string, policy fetch.Policy, full bool) error {
+func (c *cli) fetch(images []string, signature string, policy fetch.Policy, full bool) error {
 	refs, err := parseRefs(images)
 	if err != nil {
 		return err
@@ -64,6 +75,7 @@ func (c *cli) fetch(images []string, policy fetch.Policy, full bool) error {
 	defer st.Close()
 	failed := failures{c: c}
 	for _, r := range refs {
+		r.signature = signature
 		rec, err := c.fetchImage(st, r, policy)
 		if err != nil {
 			failed.add(err)

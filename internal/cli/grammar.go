@@ -16,6 +16,8 @@ import (
 type wish struct {
 	prepare.Request
 	images []string // as typed; images[i] is Apps[i]'s
+	// signatures are the files given for images, by their index.
+	signatures map[int]string
 
 	podManifest  string // path
 	uuidFileSave string

@@ -101,6 +101,20 @@ func (w *wish) registerApps(fs *pflag.FlagSet) {
 		a.Exec = s
 		return nil
 	})
+	w.app(fs, "signature", "FILE", "the detached signature of the ACI before it, instead of the one beside it", func(_ *req, s string) error {
+		i := len(w.Apps) - 1
+		if s == "" {
+			return errors.New("it is empty")
+		}
+		if w.signatures[i] != "" {
+			return errors.New("it is given twice for one image")
+		}
+		if w.signatures == nil {
+			w.signatures = map[int]string{}
+		}
+		w.signatures[i] = s
+		return nil
+	})
 	text("name", "NAME", "name of the app, unique in the pod", func(a *req) *string { return &a.Name })
 	text("user", "USER", "user to run as: a number, a name of the image's, or the /path of a file whose owner to become", func(a *req) *string { return &a.User })
 	text("group", "GROUP", "group to run as: a number, a name of the image's, or the /path of a file", func(a *req) *string { return &a.Group })
@@ -277,7 +291,6 @@ func unavailable(fs *pflag.FlagSet) {
 	refuse(fs, "cpu-shares", "", limits)
 	refuse(fs, "memory", "", limits)
 	refuse(fs, "private-users", "true", "this version of rkt has no user namespaces")
-	refuse(fs, "signature", "", noSignatures)
 	refuse(fs, "port", "", "this version of rkt forwards no ports; with --net=host the pod has the host's")
 	refuse(fs, "mds-register", "true", "this version of rkt has no metadata service")
 	for _, name := range []string{"stage1-url", "stage1-path", "stage1-hash", "stage1-from-dir"} {

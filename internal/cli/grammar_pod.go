@@ -227,17 +227,46 @@ const defaultFlavor = "native"
 // find finds the flavor that was asked for, or that the configuration makes the
 // default.
 func (f *flavorFlags) find(d config.Dirs) (launch.Flavor, error) {
+	paths, err := config.LoadPaths(d)
+	if err != nil {
+		return launch.Flavor{}, err
+	}
 	if f.name != "" {
-		return launch.Find(f.name)
+		return launch.Find(f.name, paths.Stage1Images)
 	}
 	s, err := config.LoadStage1(d)
 	switch {
 	case err != nil:
 		return launch.Flavor{}, err
-	case s.Location != "":
-		return launch.Flavor{}, fmt.Errorf("cannot use stage1 at %q, as the configuration says: this version of rkt only has the flavors installed beside it", s.Location)
 	case s.Name != "":
-		return launch.Find(s.Name)
+		return configured(s, paths.Stage1Images)
+	case s.Location != "":
+		return located(s.Location)
 	}
-	return launch.Find(defaultFlavor)
+	return launch.Find(defaultFlavor, paths.Stage1Images)
+}
+
+// configured finds the default flavor by name and version, and where there is
+// none at its location.
+func configured(s config.Stage1, dir string) (launch.Flavor, error) {
+	flavor, err := launch.Find(s.Name, dir)
+	if err == nil && flavor.Manifest.Version != "" && flavor.Manifest.Version != s.Version {
+		err = hint.Wrap(fmt.Errorf("cannot use stage1 %q: the configuration wants version %q, installed is %q", s.Name, s.Version, flavor.Manifest.Version),
+			"change its version in stage1.d, or install that version")
+	}
+	if err != nil && s.Location != "" {
+		return located(s.Location)
+	}
+	return flavor, err
+}
+
+// located loads the flavor whose manifest lies at a location of the
+// configuration.
+func located(location string) (launch.Flavor, error) {
+	path := strings.TrimPrefix(location, "file://")
+	if !strings.HasPrefix(path, "/") || !strings.HasSuffix(path, ".json") {
+		return launch.Flavor{}, hint.Wrap(fmt.Errorf("cannot use stage1 at %q, as the configuration says: this version of rkt takes no flavors from images", location),
+			"name the manifest of an installed flavor, /PATH/stage1-NAME.json")
+	}
+	return launch.Load(path)
 }

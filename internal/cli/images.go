@@ -27,6 +27,7 @@ import (
 type imageRef struct {
 	ref.Ref
 	canonical string // the name the store knows it by; "" of an ID
+	signature string // the file with an ACI's; "" is the one beside it
 }
 
 // parseRefs reads the names of images. A word that could be an appc name is a
@@ -62,7 +63,15 @@ func parseRefs(words []string) ([]imageRef, error) {
 // not, or is to be updated, anything is fetched, without the lease.
 func (c *cli) findImages(st *store.Store, refs []imageRef, policy string) ([]image.Record, *store.Lease, error) {
 	if policy != string(fetch.Update) {
-		records, lease, err := leased(st, refs, func(i int) (image.Record, error) { return fetch.Find(st, refs[i].Ref) })
+		records, lease, err := leased(st, refs, func(i int) (image.Record, error) {
+			rec, err := fetch.Find(st, refs[i].Ref)
+			if err == nil && policy != string(fetch.Never) && refs[i].Kind != ref.ID &&
+				rec.Format == image.ACI && rec.Trust == image.TrustNone && !c.global.insecure.image {
+				// Something may vouch for it by now.
+				err = store.ErrNotFound
+			}
+			return rec, err
+		})
 		if !errors.Is(err, store.ErrNotFound) {
 			return records, lease, err
 		}
@@ -109,6 +118,7 @@ func (c *cli) fetchImage(st *store.Store, r imageRef, policy fetch.Policy) (imag
 	o := fetch.Options{
 		Helper:        helper,
 		Policy:        policy,
+		Signature:     r.signature,
 		InsecureImage: c.global.insecure.image,
 		InsecureTLS:   c.global.insecure.tls,
 		InsecureHTTP:  c.global.insecure.http,
@@ -153,7 +163,7 @@ func storedImage(st *store.Store, word string) (image.Record, error) {
 	} else {
 		// By its name alone: that the file behind it has changed or is gone does
 		// not matter to whoever looks at what is stored.
-		rec, err = st.ByName(refs[0].canonical)
+		rec, err = fetch.Stored(st, refs[0].Ref)
 	}
 	if errors.Is(err, store.ErrNotFound) && hint.Of(err) == "" {
 		err = hint.Wrap(err, "`rkt image list` shows the images that are stored")

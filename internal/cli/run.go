@@ -171,6 +171,9 @@ func (c *cli) makePod(w *wish) (*lifecycle.Pod, error) {
 	if err != nil {
 		return nil, err
 	}
+	for i, path := range w.signatures {
+		refs[i].signature = path
+	}
 	records, lease, err := c.findImages(st, refs, w.pullPolicy)
 	if err != nil {
 		return nil, err

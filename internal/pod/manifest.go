@@ -156,7 +156,7 @@ func (p *Pairs) Set(name, value string) {
 }
 
 // ImageReference is how to find the image of an app: its ID, the reference in
-// AnnotationImage, or its appc name, with the version label as ":version".
+// AnnotationImage, or its appc name with its labels.
 func (a *RuntimeApp) ImageReference() string {
 	if a.Image.ID != "" {
 		return string(a.Image.ID)
@@ -164,10 +164,16 @@ func (a *RuntimeApp) ImageReference() string {
 	if r, ok := a.Annotations.Get(AnnotationImage); ok {
 		return r
 	}
-	if v, ok := a.Image.Labels.Get("version"); ok {
-		return a.Image.Name + ":" + v
+	s := a.Image.Name
+	if v, ok := a.Image.Labels.Get("version"); ok && s != "" {
+		s += ":" + v
 	}
-	return a.Image.Name
+	for _, l := range a.Image.Labels {
+		if l.Name != "version" && s != "" {
+			s += "," + l.Name + "=" + l.Value
+		}
+	}
+	return s
 }
 
 // MaxManifestSize is the most that ParseManifest reads.

@@ -17,6 +17,7 @@ import (
 	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/image/fetch"
 	"github.com/rkt/rkt/internal/image/store"
+	"github.com/rkt/rkt/test/web"
 )
 
 // needs is the manifest's field for dependencies, each as "name", "name:version"
@@ -39,13 +40,13 @@ func needs(deps ...string) string {
 }
 
 // shop serves ACIs by discovery.
-func shop(t *testing.T) (*sites, func(name, version, more string, files ...file) []byte) {
-	s := web(t)
-	s.text("https://example.com/", page)
+func shop(t *testing.T) (*web.Sites, func(name, version, more string, files ...file) []byte) {
+	s := sites(t)
+	s.Text("https://example.com/", page)
 	return s, func(name, version, more string, files ...file) []byte {
 		b := aci(t, manifest(name, version, more), files...)
-		s.file(place(name, version), b)
-		s.file(place(name, "latest"), b)
+		s.File(place(name, version), b)
+		s.File(place(name, "latest"), b)
 		return b
 	}
 }
@@ -111,7 +112,7 @@ func TestDependencies(t *testing.T) {
 		t.Errorf("(-want +got)\n%s", d)
 	}
 	var order []string
-	for _, l := range s.log() {
+	for _, l := range s.Asked() {
 		if strings.HasSuffix(l, ".aci") {
 			l = strings.TrimPrefix(l, "https://img.example.com/example.com/")
 			order = append(order, l[:strings.IndexByte(l, '-')])
@@ -134,7 +135,7 @@ func TestDependencies(t *testing.T) {
 	if d := cmp.Diff(map[string]string{"/who": "right", "/base": "base", "/right": "right", "/over": "base", "/second": "2"}, merged(t, st, second)); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
-	if l := s.log(); strings.Contains(strings.Join(l, " "), "right") {
+	if l := s.Asked(); strings.Contains(strings.Join(l, " "), "right") {
 		t.Errorf("asked %q", l)
 	}
 	// A dependency that is new by now is seen by an update, though the image
@@ -204,7 +205,9 @@ func TestDependencyFaults(t *testing.T) {
 func TestWhitelist(t *testing.T) {
 	st, dir := open(t)
 	_, sell := shop(t)
-	keep := func(paths ...string) string { return fmt.Sprintf(`,"pathWhitelist":["%s"]`, strings.Join(paths, `","`)) }
+	keep := func(paths ...string) string {
+		return fmt.Sprintf(`,"pathWhitelist":["%s"]`, strings.Join(paths, `","`))
+	}
 	sell("example.com/base", "1", "", file{"keep", "base"}, file{"drop", "base"}, file{"mid", "base"})
 	sell("example.com/mid", "1", needs("example.com/base:1")+keep("/keep", "/mid"), file{"mid", "mid"}, file{"own", "mid"})
 	sell("example.com/side", "1", "", file{"drop", "side"}, file{"side", "side"})

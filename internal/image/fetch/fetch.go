@@ -92,6 +92,13 @@ func Image(ctx context.Context, st *store.Store, opt Options, r ref.Ref) (image.
 	default:
 		return image.Record{}, fmt.Errorf("cannot use pull policy %q: want new, update or never", opt.Policy)
 	}
+	switch r.Kind {
+	case ref.ACIFile, ref.ACIURL, ref.Name:
+	default:
+		if opt.Signature != "" {
+			return image.Record{}, fmt.Errorf("cannot fetch %q: a signature in a file is for ACIs", r.String())
+		}
+	}
 	cwd, err := os.Getwd()
 	if err != nil && r.Path != "" && !filepath.IsAbs(r.Path) {
 		return image.Record{}, fmt.Errorf("cannot find the working directory: %w", err)

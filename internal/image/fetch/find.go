@@ -35,6 +35,18 @@ func Find(st *store.Store, r ref.Ref) (image.Record, error) {
 	return rec, err
 }
 
+// Stored gives the stored image that goes by r, whatever became of the file or
+// the server behind it and of its trees. Error: store.ErrNotFound.
+func Stored(st *store.Store, r ref.Ref) (image.Record, error) {
+	switch r.Kind {
+	case ref.ID:
+		return st.ByID(r.ID)
+	case ref.Name:
+		return findName(st, r)
+	}
+	return st.ByName(r.Canonical())
+}
+
 func find(st *store.Store, r ref.Ref) (image.Record, error) {
 	rec, err := look(st, r)
 	if err != nil {

@@ -128,7 +128,7 @@ func (f *fetching) fromEndpoints(ctx context.Context, d Discovery, w wanted) (*n
 		if first == nil {
 			first = err
 		} else {
-			f.opt.say("%s: %v", title(e.ACI), err)
+			f.opt.say("%s: %v", e.ACI, err)
 		}
 	}
 	if n := len(d.Endpoints); n > 1 {

@@ -25,13 +25,13 @@ const appURL = "https://img.example.com/dir/app.aci"
 
 func TestURLCache(t *testing.T) {
 	st, _ := open(t)
-	s := web(t)
+	s := sites(t)
 	one := aci(t, manifest("example.com/app", "v1", ""), file{"f", "one"})
 	two := aci(t, manifest("example.com/app", "v2", ""), file{"f", "two"})
 	serve, control := one, ""
 	var mu sync.Mutex
 	var statuses []string
-	s.handle(appURL, func(w http.ResponseWriter, q *http.Request) {
+	s.Handle(appURL, func(w http.ResponseWriter, q *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
 		w.Header().Set("ETag", fmt.Sprintf(`"%s"`, aciID(serve).Short()))
@@ -156,8 +156,8 @@ func TestResume(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			st, _ := open(t)
-			s := web(t)
-			s.handle(appURL, f.ServeHTTP)
+			s := sites(t)
+			s.Handle(appURL, f.ServeHTTP)
 			if rec := get(t, st, options(t), appURL); rec.ID != aciID(data) {
 				t.Errorf("got %s", rec.ID)
 			}
@@ -169,11 +169,11 @@ func TestResume(t *testing.T) {
 	}
 	// Nothing tells whether it is still the same file.
 	st, dir := open(t)
-	s := web(t)
+	s := sites(t)
 	before := files(t, dir)
-	s.handle(appURL, (&flaky{data: data, ranges: true, cuts: []int{1 << 20}}).ServeHTTP)
+	s.Handle(appURL, (&flaky{data: data, ranges: true, cuts: []int{1 << 20}}).ServeHTTP)
 	fails(t, st, options(t), appURL, "broke off after")
-	s.handle(appURL, (&flaky{data: data, tag: `W/"weak"`, ranges: true, cuts: []int{1 << 20}}).ServeHTTP)
+	s.Handle(appURL, (&flaky{data: data, tag: `W/"weak"`, ranges: true, cuts: []int{1 << 20}}).ServeHTTP)
 	fails(t, st, options(t), appURL, "broke off after")
 	if after := files(t, dir); !slices.Equal(before, after) && !strings.Contains(strings.Join(after, " "), "/rkt/cut/") {
 		t.Errorf("the store changed: %q", after)
@@ -196,9 +196,9 @@ func TestResumeLater(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			st, dir := open(t)
-			s := web(t)
+			s := sites(t)
 			f := &flaky{data: noisy(t, 2), tag: `"a"`, ranges: true, cuts: []int{4 << 20, 0, 0, 0, 0, 0, 0, 0}}
-			s.handle(appURL, f.ServeHTTP)
+			s.Handle(appURL, f.ServeHTTP)
 			before := files(t, dir)
 			fails(t, st, options(t), appURL, "broke off after 4194304 bytes")
 			var kept []string
@@ -234,9 +234,9 @@ func TestResumeLater(t *testing.T) {
 // The bytes of an earlier process are proven like others.
 func TestResumeDamaged(t *testing.T) {
 	st, dir := open(t)
-	s := web(t)
+	s := sites(t)
 	f := &flaky{data: noisy(t, 4), tag: `"a"`, ranges: true, cuts: []int{4 << 20, 0, 0, 0, 0, 0, 0, 0}}
-	s.handle(appURL, f.ServeHTTP)
+	s.Handle(appURL, f.ServeHTTP)
 	fails(t, st, options(t), appURL, "broke off after 4194304 bytes")
 	kept, err := filepath.Glob(filepath.Join(dir, "images/rkt/cut/*"))
 	if err != nil || len(kept) != 2 {
@@ -258,10 +258,10 @@ func TestResumeDamaged(t *testing.T) {
 // An interrupted fetch keeps what it has.
 func TestInterrupted(t *testing.T) {
 	st, dir := open(t)
-	s := web(t)
+	s := sites(t)
 	data := noisy(t, 5)
 	ctx, cancel := context.WithCancel(t.Context())
-	s.handle(appURL, func(w http.ResponseWriter, q *http.Request) {
+	s.Handle(appURL, func(w http.ResponseWriter, q *http.Request) {
 		w.Header().Set("ETag", `"a"`)
 		w.Header().Set("Content-Length", fmt.Sprint(len(data)))
 		_, _ = w.Write(data[:5<<20])
@@ -298,7 +298,7 @@ func withAuth(t *testing.T, a map[string]config.Auth) fetch.Options {
 // Credentials go to the host they are for, and do not follow redirects away
 // from it.
 func TestCredentials(t *testing.T) {
-	s := web(t)
+	s := sites(t)
 	img := aci(t, manifest("example.com/app", "v1", ""))
 	type seen struct{ where, auth string }
 	var mu sync.Mutex
@@ -314,7 +314,7 @@ func TestCredentials(t *testing.T) {
 	}
 	targets := []string{"https://img.example.com/real.aci", "https://other.example.com/real.aci", "https://img.example.com:8443/real.aci", "http://img.example.com/real.aci"}
 	for _, target := range targets {
-		s.handle(target, func(w http.ResponseWriter, q *http.Request) { note(q); _, _ = w.Write(img) })
+		s.Handle(target, func(w http.ResponseWriter, q *http.Request) { note(q); _, _ = w.Write(img) })
 	}
 	for _, tc := range []struct {
 		auth config.Auth
@@ -326,7 +326,7 @@ func TestCredentials(t *testing.T) {
 		for _, target := range targets {
 			st, _ := open(t)
 			log = nil
-			s.handle(appURL, func(w http.ResponseWriter, q *http.Request) { note(q); http.Redirect(w, q, target, http.StatusFound) })
+			s.Handle(appURL, func(w http.ResponseWriter, q *http.Request) { note(q); http.Redirect(w, q, target, http.StatusFound) })
 			opt := withAuth(t, map[string]config.Auth{"img.example.com": tc.auth})
 			opt.InsecureHTTP = true
 			get(t, st, opt, appURL)
@@ -358,7 +358,7 @@ func TestCredentials(t *testing.T) {
 
 func TestRefusedURLs(t *testing.T) {
 	st, dir := open(t)
-	s := web(t)
+	s := sites(t)
 	status := func(code int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
 	}
@@ -386,7 +386,7 @@ func TestRefusedURLs(t *testing.T) {
 			w.WriteHeader(206)
 		}, "asked for bytes from 0 on"},
 	} {
-		s.handle(appURL, tc.h)
+		s.Handle(appURL, tc.h)
 		fails(t, st, options(t), appURL, tc.says)
 	}
 	fails(t, st, options(t), "https://untrusted.example.net/app.aci", "cannot trust server untrusted.example.net")
@@ -400,13 +400,13 @@ func TestRefusedURLs(t *testing.T) {
 // once more after the image.
 func TestSignatureRequests(t *testing.T) {
 	st, _ := open(t)
-	s := web(t)
-	s.file("https://img.example.com/dir/app.aci", aci(t, manifest("example.com/app", "v1", "")))
+	s := sites(t)
+	s.File("https://img.example.com/dir/app.aci", aci(t, manifest("example.com/app", "v1", "")))
 	opt := options(t)
 	opt.InsecureImage = false
 	ask := func() (order []string) {
 		_ = must(fetch.Image(t.Context(), st, opt, parse(t, appURL+"?x=1")))
-		for _, l := range s.log() {
+		for _, l := range s.Asked() {
 			l, _ = strings.CutPrefix(l, "https://img.example.com/dir/app.aci")
 			order = append(order, l)
 		}
@@ -415,15 +415,15 @@ func TestSignatureRequests(t *testing.T) {
 	if got := ask(); !slices.Equal(got, []string{".asc?x=1", "?x=1"}) {
 		t.Errorf("no signature: asked %q", got)
 	}
-	s.handle("https://img.example.com/dir/app.aci.asc", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202) })
+	s.Handle("https://img.example.com/dir/app.aci.asc", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202) })
 	if got := ask(); !slices.Equal(got, []string{".asc?x=1", "?x=1", ".asc?x=1"}) {
 		t.Errorf("a deferred signature: asked %q", got)
 	}
-	s.handle("https://img.example.com/dir/app.aci.asc", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
+	s.Handle("https://img.example.com/dir/app.aci.asc", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
 	fails(t, st, opt, appURL, "its signature: server img.example.com has an internal problem (500)")
 	opt.Signature = filepath.Join(t.TempDir(), "none.asc")
 	fails(t, st, opt, appURL, "cannot read signature")
-	s.log()
+	s.Asked()
 	opt.Signature, opt.InsecureImage = "", true
 	if got := ask(); !slices.Equal(got, []string{"?x=1"}) {
 		t.Errorf("insecure: asked %q", got)

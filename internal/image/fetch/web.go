@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/rkt/rkt/internal/image"
@@ -175,7 +176,11 @@ func (f *fetching) transfer(ctx context.Context, j *job, web wire.Web) (wire.Fil
 		return wire.File{}, err
 	}
 	lane := &bounded{r: r, left: maxACI - j.blob.Size()}
-	err = f.importACI(ctx, j, lane, h.closePipes)
+	spoilt := false
+	err = f.importACI(ctx, j, lane, func() {
+		spoilt = !lane.broke.Load() // the extractor wants no more of it
+		h.closePipes()
+	})
 	if err == nil && file.Size >= 0 && j.blob.Size() != file.Size {
 		err = fmt.Errorf("it ended after %d of %d bytes", j.blob.Size(), file.Size)
 	}
@@ -183,7 +188,7 @@ func (f *fetching) transfer(ctx context.Context, j *job, web wire.Web) (wire.Fil
 		err = cause
 	}
 	if err != nil {
-		if lane.broke {
+		if ctx.Err() != nil || lane.broke.Load() && !spoilt {
 			err = f.cut(j, web.URL, file.Validators, err)
 		}
 		return wire.File{}, err
@@ -233,7 +238,7 @@ func (f *fetching) cut(j *job, address string, v wire.Validators, err error) err
 type bounded struct {
 	r     io.Reader
 	left  int64
-	broke bool
+	broke atomic.Bool
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
@@ -241,7 +246,9 @@ func (b *bounded) Read(p []byte) (int, error) {
 	if b.left -= int64(n); b.left < 0 {
 		return 0, fmt.Errorf("it is longer than %d bytes", int64(maxACI))
 	}
-	b.broke = err != nil && err != io.EOF //nolint:errorlint // only itself is the good end
+	if err != nil && err != io.EOF { //nolint:errorlint // only itself is the good end
+		b.broke.Store(true)
+	}
 	return n, err
 }
 

@@ -3,180 +3,34 @@
 package fetch_test
 
 import (
-	"bufio"
-	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha512"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/hex"
-	"encoding/pem"
 	"fmt"
-	"io"
-	"log"
-	"math/big"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/rkt/rkt/internal/image"
 	aci_ "github.com/rkt/rkt/internal/image/aci"
 	"github.com/rkt/rkt/internal/image/fetch"
 	"github.com/rkt/rkt/internal/image/store"
+	"github.com/rkt/rkt/test/web"
 )
 
-// sites are web servers of whatever name on loopback, behind a proxy that
-// connects every host and port to them: https with an authority of the test's
-// own on all ports but 80.
-type sites struct {
-	mu    sync.Mutex
-	pages map[string]http.HandlerFunc // "https://host/path", without a query
-	asked []string                    // likewise, with the query
-}
-
-func (s *sites) handle(url string, h http.HandlerFunc) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.pages[url] = h
-}
-
-// text serves a page.
-func (s *sites) text(url, content string) {
-	s.handle(url, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, content) })
-}
-
-// file serves a file with an ETag and ranges, as web servers do.
-func (s *sites) file(url string, content []byte) {
-	tag := fmt.Sprintf(`"%x"`, sha512.Sum512(content))[:20] + `"`
-	s.handle(url, func(w http.ResponseWriter, q *http.Request) {
-		w.Header().Set("ETag", tag)
-		http.ServeContent(w, q, "", time.Time{}, bytes.NewReader(content))
-	})
-}
-
-func (s *sites) gone(url string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.pages, url)
-}
-
-// log gives what was asked since the last call.
-func (s *sites) log() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := s.asked
-	s.asked = nil
-	return l
-}
-
-func (s *sites) serve(scheme string) http.HandlerFunc {
-	return func(w http.ResponseWriter, q *http.Request) {
-		url := scheme + "://" + q.Host + q.URL.Path
-		s.mu.Lock()
-		s.asked = append(s.asked, scheme+"://"+q.Host+q.URL.RequestURI())
-		h := s.pages[url]
-		s.mu.Unlock()
-		if h == nil {
-			http.NotFound(w, q)
-			return
-		}
-		h(w, q)
-	}
-}
-
-func web(t *testing.T) *sites {
+func sites(t *testing.T) *web.Sites {
 	t.Helper()
-	s := &sites{pages: map[string]http.HandlerFunc{}}
-	quiet := log.New(io.Discard, "", 0)
-	plain := httptest.NewUnstartedServer(s.serve("http"))
-	plain.Config.ErrorLog = quiet
-	plain.Start()
-	secure := httptest.NewUnstartedServer(s.serve("https"))
-	secure.Config.ErrorLog = quiet
-	authority := filepath.Join(t.TempDir(), "ca.pem")
-	secure.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(t, authority)}}
-	secure.StartTLS()
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		if q.Method != http.MethodConnect {
-			// A request for plain http.
-			q.RequestURI = ""
-			s.serve("http")(w, q)
-			return
-		}
-		if strings.HasPrefix(q.Host, "unreachable.") {
-			http.Error(w, "no such host", http.StatusBadGateway)
-			return
-		}
-		to, err := net.Dial("tcp", secure.Listener.Addr().String())
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadGateway)
-			return
-		}
-		w.WriteHeader(http.StatusOK)
-		from, buffered, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			return
-		}
-		go func() { _, _ = io.Copy(to, buffered); to.Close() }()
-		go func() { _, _ = io.Copy(from, bufio.NewReader(to)); from.Close() }()
-	}))
-	for _, name := range []string{"HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"} {
-		t.Setenv(name, proxy.URL)
+	s, err := web.New(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Setenv("NO_PROXY", "")
-	t.Setenv("no_proxy", "")
-	t.Setenv("SSL_CERT_FILE", authority)
-	t.Setenv("SSL_CERT_DIR", t.TempDir())
+	t.Cleanup(s.Close)
+	for name, value := range s.Env() {
+		t.Setenv(name, value)
+	}
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
-	t.Cleanup(func() {
-		proxy.CloseClientConnections()
-		proxy.Close()
-		secure.CloseClientConnections()
-		secure.Close()
-		plain.Close()
-	})
 	return s
-}
-
-// certificate makes an authority, writes its certificate to path, and gives a
-// server's for all hosts of the tests but untrusted.example.net.
-func certificate(t *testing.T, path string) tls.Certificate {
-	t.Helper()
-	key := func() *ecdsa.PrivateKey {
-		k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return k
-	}
-	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	caKey := key()
-	der, err := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), NotAfter: time.Now().Add(time.Hour),
-		DNSNames: []string{"example.com", "*.example.com", "example.org", "*.amazonaws.com", "bucket.s3.eu-central-1.amazonaws.com"}}
-	leafKey := key()
-	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, ca, &leafKey.PublicKey, caKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{leafDER}, PrivateKey: leafKey}
 }
 
 func arch() string {
@@ -202,24 +56,24 @@ func place(name, version string) string {
 
 func TestDiscovery(t *testing.T) {
 	st, dir := open(t)
-	s := web(t)
-	s.text("https://example.com/", page)
+	s := sites(t)
+	s.Text("https://example.com/", page)
 	v1 := aci(t, manifest("example.com/team/app", "v1", ""), file{"f", "one"})
 	v2 := aci(t, manifest("example.com/team/app", "v2", ""), file{"f", "two"})
-	s.file(place("example.com/team/app", "v1"), v1)
-	s.file(place("example.com/team/app", "latest"), v2)
+	s.File(place("example.com/team/app", "v1"), v1)
+	s.File(place("example.com/team/app", "latest"), v2)
 
 	rec := get(t, st, options(t), "example.com/team/app:v1")
 	if rec.ID != aciID(v1) || rec.Name != "example.com/team/app" || content(t, st, rec, "f") != "one" {
 		t.Errorf("record = %+v", rec)
 	}
-	if d := s.log(); len(d) < 4 || d[0] != "https://example.com/team/app?ac-discovery=1" || d[1] != "https://example.com/team?ac-discovery=1" || d[2] != "https://example.com?ac-discovery=1" && d[2] != "https://example.com/?ac-discovery=1" {
+	if d := s.Asked(); len(d) < 4 || d[0] != "https://example.com/team/app?ac-discovery=1" || d[1] != "https://example.com/team?ac-discovery=1" || d[2] != "https://example.com?ac-discovery=1" && d[2] != "https://example.com/?ac-discovery=1" {
 		t.Errorf("asked %q", d)
 	}
 	if rec := get(t, st, options(t), "example.com/team/app"); rec.ID != aciID(v2) {
 		t.Errorf("without a version: %s, want %s", rec.ID, aciID(v2))
 	}
-	s.log()
+	s.Asked()
 	// The store first: with nobody to ask.
 	opt := options(t)
 	opt.Policy, opt.Helper = fetch.New, "/nowhere"
@@ -242,9 +96,9 @@ func TestDiscovery(t *testing.T) {
 	fails(t, st, opt, "example.com/team", "pull policy is never")
 
 	before := files(t, dir)
-	s.file(place("example.com/team/liar", "v1"), v1)
-	s.file(place("example.com/team/app", "v9"), v1)
-	s.file("https://img.example.com/example.com/team/app-v1-linux-"+arch()+"-beta.aci", v1)
+	s.File(place("example.com/team/liar", "v1"), v1)
+	s.File(place("example.com/team/app", "v9"), v1)
+	s.File("https://img.example.com/example.com/team/app-v1-linux-"+arch()+"-beta.aci", v1)
 	fails(t, st, options(t), "example.com/team/liar:v1", `its name is "example.com/team/app", not "example.com/team/liar"`)
 	fails(t, st, options(t), "example.com/team/app:v9", `its label "version" is "v1", not "v9"`)
 	fails(t, st, options(t), "example.com/team/app:v8", "does not have https://img.example.com/")
@@ -259,7 +113,7 @@ func TestDiscovery(t *testing.T) {
 // Each place is tried until one gives the right image.
 func TestEveryEndpoint(t *testing.T) {
 	st, _ := open(t)
-	s := web(t)
+	s := sites(t)
 	image := aci(t, manifest("example.com/app", "v1", ""))
 	var metas strings.Builder
 	bad := []func(http.ResponseWriter, *http.Request){
@@ -280,13 +134,13 @@ func TestEveryEndpoint(t *testing.T) {
 	}
 	for i, h := range append(bad, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(image) }) {
 		fmt.Fprintf(&metas, `<meta content="example.com https://m%d.example.com/{name}.{ext}" name=ac-discovery>`, i)
-		s.handle(fmt.Sprintf("https://m%d.example.com/example.com/app.aci", i), h)
+		s.Handle(fmt.Sprintf("https://m%d.example.com/example.com/app.aci", i), h)
 	}
-	s.text("https://example.com/app", metas.String())
+	s.Text("https://example.com/app", metas.String())
 	if rec := get(t, st, options(t), "example.com/app"); rec.ID != aciID(image) {
 		t.Errorf("got %s", rec.ID)
 	}
-	s.gone(fmt.Sprintf("https://m%d.example.com/example.com/app.aci", len(bad)))
+	s.Gone(fmt.Sprintf("https://m%d.example.com/example.com/app.aci", len(bad)))
 	if err := must(fetch.Image(t.Context(), st, options(t), parse(t, "example.com/app"))); err == nil || !strings.Contains(err.Error(), "none of its 11 places gave it: server m0.example.com does not have") {
 		t.Errorf("all places fail: %v", err)
 	}
@@ -297,13 +151,13 @@ func must(_ image.Record, err error) error { return err }
 // Plain http is spoken only where it is allowed, even if a page says so.
 func TestPlainHTTP(t *testing.T) {
 	st, _ := open(t)
-	s := web(t)
+	s := sites(t)
 	image := aci(t, manifest("example.com/app", "v1", ""))
-	s.file("http://img.example.com/app.aci", image)
-	s.text("https://example.com/app", `<meta name="ac-discovery" content="example.com/app http://img.example.com/app.{ext}">`)
+	s.File("http://img.example.com/app.aci", image)
+	s.Text("https://example.com/app", `<meta name="ac-discovery" content="example.com/app http://img.example.com/app.{ext}">`)
 	fails(t, st, options(t), "http://img.example.com/app.aci", "refused plain http to img.example.com")
 	fails(t, st, options(t), "example.com/app:v1", "with plain http, img.example.com")
-	for _, l := range s.log() {
+	for _, l := range s.Asked() {
 		if strings.HasPrefix(l, "http://") {
 			t.Errorf("asked %s", l)
 		}
@@ -317,7 +171,7 @@ func TestPlainHTTP(t *testing.T) {
 // A name without discovery is looked for in its host's registry.
 func TestFallback(t *testing.T) {
 	st, _ := open(t)
-	web(t)
+	sites(t)
 	t.Setenv("NO_PROXY", "*") // the registry is on loopback by its address
 	r := serve(t)
 	im := build(t, "amd64", layer(t, 1, file{"f", "f"}))
@@ -338,8 +192,8 @@ func TestDiscoverAndDownload(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	s := web(t)
-	s.text("https://example.com/", `<!DOCTYPE html><title><meta name=ac-discovery content="example.com https://evil.example.com/x.{ext}"></title>
+	s := sites(t)
+	s.Text("https://example.com/", `<!DOCTYPE html><title><meta name=ac-discovery content="example.com https://evil.example.com/x.{ext}"></title>
 <META NAME='ac-discovery' CONTENT='example.com https://a.example.com/{name}/{version}.{ext}'>
 <!-- <meta name="ac-discovery" content="example.com https://evil.example.com/{version}.{ext}"> -->
 <script>"<meta name='ac-discovery' content='example.com https://evil.example.com/{version}.{ext}'>"</script>
@@ -369,14 +223,14 @@ func TestDiscoverAndDownload(t *testing.T) {
 			t.Errorf("%s: keys %q", in, d.PublicKeys)
 		}
 	}
-	s.text("https://a.example.com/keys", "0123456789")
+	s.Text("https://a.example.com/keys", "0123456789")
 	if b, err := fetch.Download(t.Context(), options(t), "https://a.example.com/keys?a=1&b=2", 10); err != nil || string(b) != "0123456789" {
 		t.Errorf("download: %q, %v", b, err)
 	}
 	if _, err := fetch.Download(t.Context(), options(t), "https://a.example.com/keys", 9); err == nil || !strings.Contains(err.Error(), "longer than 9 bytes") {
 		t.Errorf("download of too much: %v", err)
 	}
-	s.handle("https://a.example.com/endless", func(w http.ResponseWriter, _ *http.Request) {
+	s.Handle("https://a.example.com/endless", func(w http.ResponseWriter, _ *http.Request) {
 		for range 1000 {
 			if _, err := w.Write(make([]byte, 1<<20)); err != nil {
 				return

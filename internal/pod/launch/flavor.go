@@ -47,12 +47,20 @@ type Flavor struct {
 	Manifest contract.Manifest
 }
 
-// Find looks up a flavor by name ("native") among rkt's own.
-func Find(name string) (Flavor, error) {
+// Find looks up a flavor by name ("native"): in dir, unless that is "", then
+// among rkt's own.
+func Find(name, dir string) (Flavor, error) {
 	if name == "" || strings.ContainsAny(name, "/.") {
 		return Flavor{}, fmt.Errorf("cannot find stage1 %q: not a flavor's name", name)
 	}
-	path, err := HelperPath("stage1-" + name + ".json")
+	file := "stage1-" + name + ".json"
+	if dir != "" {
+		f, err := Load(filepath.Join(dir, file))
+		if !errors.Is(err, fs.ErrNotExist) {
+			return f, err
+		}
+	}
+	path, err := HelperPath(file)
 	if err != nil {
 		return Flavor{}, err
 	}

@@ -237,6 +237,7 @@ func (m *Manifest) Encode() []byte {
 	w.Begin('{')
 	w.Key("contractVersion").Int(int64(m.ContractVersion))
 	w.Key("name").String(m.Name)
+	w.OptString("version", m.Version)
 	w.Key("entrypoints")
 	plainjson.EachOf(w, m.Entrypoints, (*plainjson.Writer).Strings)
 	plainjson.Each(w.Key("features"), m.Features, func(f *Feature, w *plainjson.Writer) { w.String(string(*f)) })
@@ -255,6 +256,8 @@ func DecodeManifest(b []byte) (Manifest, error) {
 			m.ContractVersion = r.Int()
 		case "name":
 			m.Name = r.String()
+		case "version":
+			m.Version = r.String()
 		case "entrypoints":
 			m.Entrypoints = plainjson.Map(r, (*plainjson.Reader).Strings)
 		case "features":

@@ -61,6 +61,7 @@ const (
 type Manifest struct {
 	ContractVersion int    `json:"contractVersion"`
 	Name            string `json:"name"`
+	Version         string `json:"version,omitempty"` // of the flavor; "" is any
 	// Entrypoints maps run, init, enter, stop, gc … to the argument vector's
 	// first words; a relative program path is relative to the manifest.
 	Entrypoints map[string][]string `json:"entrypoints"`
