@@ -17,6 +17,7 @@ import (
 
 	"github.com/rkt/rkt/test/layout"
 	"github.com/rkt/rkt/test/rkt"
+	"github.com/rkt/rkt/test/web"
 )
 
 // The scripts in testdata/script specify the command line, verb by verb. They
@@ -88,10 +89,17 @@ func TestScript(t *testing.T) {
 			// Neither the machine's configuration nor its pods are of concern.
 			data := filepath.Join(e.WorkDir, "data")
 			e.Setenv("RKT", fmt.Sprintf("--dir=%s --system-config=%s --local-config=%s", data, filepath.Join(e.WorkDir, "sys"), filepath.Join(e.WorkDir, "local")))
+			sites, err := web.New(e.WorkDir)
+			if err != nil {
+				return err
+			}
+			e.Defer(sites.Close)
+			e.Values[sitesKey{}] = sites
 			e.Setenv("LAYOUT", busybox)
 			e.Setenv("IMG", "oci:"+busybox+":v1")
 			e.Setenv("ESC", "\x1b[31m")
 			e.Setenv("RLO", "\u202e") // turns the order of what follows around
+			e.Setenv("ARCH", map[string]string{"amd64": "amd64", "arm64": "aarch64"}[runtime.GOARCH]) // as appc calls it
 			e.Setenv("PLATFORM", runtime.GOOS+"/"+runtime.GOARCH)
 			return nil
 		},
@@ -111,6 +119,7 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"rkt":  runRkt,
 			"user": runUser,
+			"web":  serveFile,
 		},
 	})
 }
@@ -160,4 +169,25 @@ func runUser(ts *testscript.TestScript, neg bool, args []string) {
 	args = append([]string{args[0], "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs",
 		filepath.Join(prefix, "bin", "rkt")}, append(strings.Fields(ts.Getenv("RKT")), args[1:]...)...)
 	runProgram(ts, "setpriv", args)
+}
+
+type sitesKey struct{}
+
+// serveFile: `web URL FILE` has a web server of the test's own answer for URL
+// with FILE, `web URL` with 404 again; from then on the script's programs see no
+// other web.
+func serveFile(ts *testscript.TestScript, neg bool, args []string) {
+	sites, ok := ts.Value(sitesKey{}).(*web.Sites)
+	if neg || !ok || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: web URL [FILE]")
+	}
+	for name, value := range sites.Env() {
+		ts.Setenv(name, value)
+	}
+	sites.Gone(args[0])
+	if len(args) == 2 {
+		b, err := os.ReadFile(ts.MkAbs(args[1]))
+		ts.Check(err)
+		sites.File(args[0], b)
+	}
 }

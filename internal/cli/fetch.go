@@ -64,6 +64,11 @@ func (c *cli) fetch(images []string, signature string, policy fetch.Policy, full
 	if err != nil {
 		return err
 	}
+	if signature != "" {
+		if err := fetch.CheckSignable(refs[0].Ref); err != nil {
+			return err
+		}
+	}
 	dir, err := c.global.dataDir()
 	if err != nil {
 		return err

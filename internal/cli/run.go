@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rkt/rkt/internal/image"
+	"github.com/rkt/rkt/internal/image/fetch"
 	"github.com/rkt/rkt/internal/image/store"
 	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/pod/launch"
@@ -172,6 +173,9 @@ func (c *cli) makePod(w *wish) (*lifecycle.Pod, error) {
 		return nil, err
 	}
 	for i, path := range w.signatures {
+		if err := fetch.CheckSignable(refs[i].Ref); err != nil {
+			return nil, err
+		}
 		refs[i].signature = path
 	}
 	records, lease, err := c.findImages(st, refs, w.pullPolicy)

@@ -92,11 +92,9 @@ func Image(ctx context.Context, st *store.Store, opt Options, r ref.Ref) (image.
 	default:
 		return image.Record{}, fmt.Errorf("cannot use pull policy %q: want new, update or never", opt.Policy)
 	}
-	switch r.Kind {
-	case ref.ACIFile, ref.ACIURL, ref.Name:
-	default:
-		if opt.Signature != "" {
-			return image.Record{}, fmt.Errorf("cannot fetch %q: a signature in a file is for ACIs", r.String())
+	if opt.Signature != "" {
+		if err := CheckSignable(r); err != nil {
+			return image.Record{}, err
 		}
 	}
 	cwd, err := os.Getwd()
@@ -129,6 +127,15 @@ func Image(ctx context.Context, st *store.Store, opt Options, r ref.Ref) (image.
 		return image.Record{}, wrap(r, err)
 	}
 	return rec, trusted(rec, opt, r)
+}
+
+// CheckSignable refuses references of which no signature in a file can be.
+func CheckSignable(r ref.Ref) error {
+	switch r.Kind {
+	case ref.ACIFile, ref.ACIURL, ref.Name:
+		return nil
+	}
+	return fmt.Errorf("cannot fetch %q: a signature in a file is for ACIs", r.String())
 }
 
 // stored makes a stored image fit for use, if it may be used.
