@@ -17,7 +17,7 @@ import (
 )
 
 // maxClosure bounds the images that one image may depend on, itself included.
-const maxClosure = 128
+const maxClosure = 64
 
 // closure is an ACI, first, and all that it depends on, each image once.
 type closure struct{ nodes []*node }

@@ -175,7 +175,7 @@ func TestDependencyFaults(t *testing.T) {
 	sell("example.com/size", "1", needs(fmt.Sprintf(`example.com/base:1 "size":%d`, len(base)+1)))
 	sell("example.com/id", "1", needs(`example.com/base:1 "imageID":"sha512-`+strings.Repeat("0", 128)+`"`))
 	sell("example.com/label", "1", needs(`example.com/base "labels":[{"name":"channel","value":"beta"}]`))
-	deep := 130
+	deep := 66
 	for i := range deep {
 		sell(fmt.Sprintf("example.com/deep%d", i), "1", needs(fmt.Sprintf("example.com/deep%d", i+1)))
 	}
@@ -187,7 +187,7 @@ func TestDependencyFaults(t *testing.T) {
 		"example.com/size:1":    fmt.Sprintf(`it is %d bytes long instead of %d`, len(base), len(base)+1),
 		"example.com/id:1":      "its ID is " + aciID(base).Short() + ", not sha512-000000000000",
 		"example.com/label:1":   `it has no label "channel"`,
-		"example.com/deep0:1":   "depends on more than 127 images",
+		"example.com/deep0:1":   "depends on more than 63 images",
 	} {
 		fails(t, st, options(t), in, says)
 	}

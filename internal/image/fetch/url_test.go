@@ -429,3 +429,34 @@ func TestSignatureRequests(t *testing.T) {
 		t.Errorf("insecure: asked %q", got)
 	}
 }
+
+// Requests to S3 are signed, those that resume with their Range, and others
+// get nothing of the key.
+func TestAWSCredentials(t *testing.T) {
+	st, _ := open(t)
+	s := sites(t)
+	const url = "https://bucket.s3.eu-central-1.amazonaws.com/app.aci"
+	f := &flaky{data: noisy(t, 6), tag: `"a"`, ranges: true, cuts: []int{1 << 20}}
+	var mu sync.Mutex
+	var got []http.Header
+	s.Handle(url, func(w http.ResponseWriter, q *http.Request) {
+		mu.Lock()
+		got = append(got, q.Header.Clone())
+		mu.Unlock()
+		f.ServeHTTP(w, q)
+	})
+	opt := withAuth(t, map[string]config.Auth{"bucket.s3.eu-central-1.amazonaws.com": {Type: "aws", AWS: config.AWS{AccessKeyID: "ID", SecretAccessKey: "secret"}}})
+	get(t, st, opt, url)
+	if len(got) != 2 {
+		t.Fatalf("%d requests", len(got))
+	}
+	for i, signed := range []string{"host;x-amz-content-sha256;x-amz-date", "host;range;x-amz-content-sha256;x-amz-date"} {
+		a := got[i].Get("Authorization")
+		if !strings.HasPrefix(a, "AWS4-HMAC-SHA256 Credential=ID/") || !strings.Contains(a, "/eu-central-1/s3/aws4_request, SignedHeaders="+signed+", Signature=") {
+			t.Errorf("request %d: %q", i, a)
+		}
+		if strings.Contains(fmt.Sprint(got[i]), "secret") {
+			t.Errorf("request %d sends the secret", i)
+		}
+	}
+}

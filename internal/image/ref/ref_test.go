@@ -226,3 +226,29 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestInRegistry(t *testing.T) {
+	for in, want := range map[string]string{
+		"quay.io/coreos/etcd":           "docker://quay.io/coreos/etcd:latest",
+		"quay.io/coreos/etcd:v3.5":      "docker://quay.io/coreos/etcd:v3.5",
+		"localhost:5000/x:y":            "docker://localhost:5000/x:y",
+		"quay.io/x@" + digest:           "docker://quay.io/x@" + digest,
+		"docker.io/busybox":             "docker://registry-1.docker.io/library/busybox:latest",
+		"busybox":                       "",
+		"library/busybox":               "",
+		"quay.io":                       "",
+		"quay.io/coreos/etcd:v1,os=lin": "",
+		"quay.io/a~b":                   "",
+		"docker://quay.io/x":            "",
+	} {
+		r, err := Parse(in)
+		if err != nil {
+			t.Errorf("%s: %v", in, err)
+			continue
+		}
+		d, ok := r.InRegistry()
+		if got := d.String(); ok != (want != "") || ok && got != want {
+			t.Errorf("%s: %q, %v; want %q", in, got, ok, want)
+		}
+	}
+}
