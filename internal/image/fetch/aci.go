@@ -171,6 +171,7 @@ func (f *fetching) acceptStored(ctx context.Context, rec image.Record, w wanted,
 		}
 	}
 	n := &node{f: f, rec: rec}
+	open := f.opt.Policy == Update
 	if rec.Trust == image.TrustNone && !f.opt.InsecureImage {
 		sig, err := signature()
 		if err != nil {
@@ -186,13 +187,14 @@ func (f *fetching) acceptStored(ctx context.Context, rec image.Record, w wanted,
 			return nil, err
 		}
 		n.news = true
+		open = true // what it depends on was not proven either
 	}
 	if !whole(f.st, rec) {
 		if err := repair(ctx, f.st, f.opt, rec); err != nil {
 			return nil, fmt.Errorf("cannot unpack image %s again: %w", rec.ID.Short(), err)
 		}
 	}
-	if f.opt.Policy == Update {
+	if open {
 		raw, err := f.storedManifest(rec)
 		if err != nil {
 			return nil, err

@@ -261,3 +261,41 @@ func TestWhitelist(t *testing.T) {
 		t.Errorf("left %q", left)
 	}
 }
+
+// What somebody vouches for keeps the layers that were proven: an update for
+// which nobody does not change what is under it.
+func TestProvenLayersStay(t *testing.T) {
+	st, _ := open(t)
+	_, sell := shop(t)
+	sell("example.com/base", "1", "", file{"f", "proven"})
+	app := sell("example.com/app", "1", needs("example.com/base"))
+	rec := get(t, st, options(t), "example.com/app:1")
+	rec.Trust = image.TrustSignature
+	if err := st.Commit(rec); err != nil {
+		t.Fatal(err)
+	}
+	sell("example.com/base", "2", "", file{"f", "from anybody"})
+	after := get(t, st, options(t), "example.com/app:1")
+	if after.Trust != image.TrustSignature || !slices.Equal(after.Layers, rec.Layers) {
+		t.Errorf("after the update: %+v", after)
+	}
+	path := filepath.Join(t.TempDir(), "app.aci")
+	if err := os.WriteFile(path, app, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	after = get(t, st, options(t), path)
+	if got := merged(t, st, after); after.Trust != image.TrustSignature || got["/f"] != "proven" {
+		t.Errorf("after an import: %q of %+v", got, after)
+	}
+	// An image of which nobody vouches for a part is not vouched for either.
+	top := get(t, st, options(t), "example.com/base:2")
+	top.Trust = image.TrustSignature
+	if err := st.Commit(top); err != nil {
+		t.Fatal(err)
+	}
+	sell("example.com/other", "1", needs("example.com/base:2", "example.com/loose"))
+	sell("example.com/loose", "1", "")
+	if rec := get(t, st, options(t), "example.com/other:1"); rec.Trust != image.TrustNone {
+		t.Errorf("trust %q", rec.Trust)
+	}
+}

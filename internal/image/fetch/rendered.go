@@ -127,6 +127,9 @@ func (a *assembly) node(ctx context.Context, n *node) error {
 		if err := a.node(ctx, d); err != nil {
 			return err
 		}
+		if d != n && d.rec.Trust == image.TrustNone && n.open {
+			n.rec.Trust = image.TrustNone // it is no better than what is under it
+		}
 	}
 	switch {
 	case !n.open:

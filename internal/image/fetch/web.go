@@ -161,6 +161,8 @@ func (f *fetching) transfer(ctx context.Context, j *job, web wire.Web) (wire.Fil
 	switch {
 	case file == nil || file.Size > maxACI || file.Offset != 0 && file.Offset != j.blob.Size():
 		return wire.File{}, errNonsense
+	case len(file.ETag) > wire.MaxValidator || len(file.Modified) > wire.MaxValidator:
+		return wire.File{}, errNonsense
 	case file.Unchanged:
 		return *file, nil
 	case file.Deferred:

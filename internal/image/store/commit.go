@@ -26,7 +26,8 @@ import (
 //
 // A name belongs to one image: it leaves the one that had it. If the image is
 // stored already, its names, the ground on which it is trusted and the time it
-// was imported are kept: new names go in front, trust only ever rises.
+// was imported are kept: new names go in front, trust only ever rises, and a
+// record of less trust does not change the layers of one of more.
 //
 // Commit takes the store's lock exclusively.
 func (s *Store) Commit(rec image.Record) error {
@@ -42,13 +43,13 @@ func (s *Store) Commit(rec image.Record) error {
 	if err != nil {
 		return err
 	}
+	merge(&rec, all)
 	if err = s.putStandIn(&rec); err == nil {
 		err = s.complete(&rec)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot store image %s: %w", rec.ID, err)
 	}
-	merge(&rec, all)
 	all[rec.ID] = &rec
 
 	failpoint.Hit("store/commit-before-record")
@@ -218,7 +219,9 @@ func merge(rec *image.Record, all map[image.ID]*image.Record) {
 	rec.Names = unique(append(rec.Names, old.Names...))
 	rec.Imported = old.Imported
 	if rank(old.Trust) > rank(rec.Trust) {
-		rec.Trust = old.Trust
+		// What was believed are these layers: an ACI may come with others under
+		// it the next time, for which nobody vouches.
+		rec.Trust, rec.Layers, rec.Parts = old.Trust, old.Layers, old.Parts
 	}
 }
 
