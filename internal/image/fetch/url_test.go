@@ -353,7 +353,31 @@ func TestCredentials(t *testing.T) {
 			t.Errorf("%s got %q", l.where, l.auth)
 		}
 	}
+	// A redirect does not make rkt use what it has for the other host either.
+	log = nil
+	opt = withAuth(t, map[string]config.Auth{"other.example.com": {Type: "oauth", OAuth: config.OAuth{Token: "tok"}}})
+	s.Handle(appURL, func(w http.ResponseWriter, q *http.Request) { http.Redirect(w, q, targets[1], http.StatusFound) })
+	get(t, st, opt, appURL)
+	if len(log) != 1 || log[0].auth != "" {
+		t.Errorf("redirected: %v", log)
+	}
 	fails(t, st, options(t), "https://me:secret@img.example.com/real.aci", "has a password in it")
+}
+
+// Ten redirects are followed, and not one more.
+func TestRedirects(t *testing.T) {
+	st, _ := open(t)
+	s := sites(t)
+	img := aci(t, manifest("example.com/app", "v1", ""))
+	hop := func(i int) string { return fmt.Sprintf("https://m%d.example.com/app.aci", i) }
+	for i := range 11 {
+		s.Handle(hop(i), func(w http.ResponseWriter, q *http.Request) {
+			http.Redirect(w, q, hop(i+1), http.StatusTemporaryRedirect)
+		})
+	}
+	s.File(hop(11), img)
+	get(t, st, options(t), hop(1))
+	fails(t, st, options(t), hop(0), "m0.example.com redirects more than 10 times")
 }
 
 func TestRefusedURLs(t *testing.T) {

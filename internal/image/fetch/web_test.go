@@ -73,6 +73,10 @@ func TestDiscovery(t *testing.T) {
 	if rec := get(t, st, options(t), "example.com/team/app"); rec.ID != aciID(v2) {
 		t.Errorf("without a version: %s, want %s", rec.ID, aciID(v2))
 	}
+	// What was fetched without a version is the latest, whatever came after it.
+	v0 := aci(t, manifest("example.com/team/app", "v0", ""))
+	s.File(place("example.com/team/app", "v0"), v0)
+	get(t, st, options(t), "example.com/team/app:v0")
 	s.Asked()
 	// The store first: with nobody to ask.
 	opt := options(t)

@@ -250,9 +250,6 @@ func (s *Store) needed(all map[image.ID]*image.Record) (map[string]bool, error) 
 			need["blob "+string(l.Blob)] = true
 			need["layer "+string(l.DiffID)] = true
 		}
-		for _, l := range r.Parts {
-			need["blob "+string(l.Blob)] = true
-		}
 	}
 	return need, nil
 }
