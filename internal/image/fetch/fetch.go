@@ -51,8 +51,8 @@ type Options struct {
 	// AnyPlatform: an image for another kind of machine is welcome, to be kept
 	// or looked at. Of an index, this machine's is chosen all the same.
 	AnyPlatform bool
-	// Config is called at most once, and only if a registry will be asked;
-	// nil is an empty configuration.
+	// Config is called only if a registry or a web server will be asked, once
+	// for each; nil is an empty configuration.
 	Config func() (*config.Config, error)
 	// Progress is one of wire's Progress words.
 	Progress string

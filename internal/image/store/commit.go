@@ -66,6 +66,7 @@ func (s *Store) Commit(rec image.Record) error {
 	if err := s.writeShelf(&rec); err != nil {
 		return err
 	}
+	failpoint.Hit("store/commit-after-shelf")
 	for _, other := range all {
 		if other.ID != rec.ID && dropNames(other, rec.Names) {
 			if err := s.writeRecord(other, true); err != nil {
