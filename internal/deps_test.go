@@ -36,7 +36,8 @@ var imports = []struct{ pkg, may, why string }{
 	{"image/ociconfig", "image image/ref", "pure: OCI's types and their conversion"},
 	{"image/fetch/wire", "image", "two programs share it, one of them parses what strangers wrote: types only"},
 	{"image/store", "image image/ref linux/... ", "files and locks; knows no network and no pod"},
-	{"image/fetch", "image image/ref image/aci image/ociconfig image/render image/settle image/store image/tree image/fetch/wire config linux/...",
+	{"image/trust", "image image/aci config linux/...", "whom the administrator trusts: files; what is in a key it leaves to the helper"},
+	{"image/fetch", "image image/ref image/aci image/ociconfig image/render image/settle image/store image/trust image/tree image/fetch/wire config linux/...",
 		"rkt's side of a fetch: proves digests, so it may not lean on the parsers of the other side"},
 	{"image/source/...", "image image/ref image/aci image/ociconfig image/settle image/unpack image/fetch/wire image/source/... linux/...",
 		"the helper's side: sees the network, never the store"},
@@ -93,7 +94,9 @@ var programs = []struct {
 	{
 		name: "cmd/fetch",
 		modules: "golang.org/x/sys github.com/google/go-containerregistry github.com/klauspost/compress github.com/ulikunitz/xz " +
-			"github.com/vbauerster/mpb/v8 go.yaml.in/yaml/v3 " +
+			"github.com/vbauerster/mpb/v8 go.yaml.in/yaml/v3 github.com/ProtonMail/go-crypto " +
+			// What go-crypto brings along: curves and hashes that std lacks.
+			"github.com/cloudflare/circl golang.org/x/crypto " +
 			// What go-containerregistry's authn brings along to read Docker's
 			// config and ask its helpers.
 			"github.com/docker/cli github.com/docker/docker-credential-helpers github.com/opencontainers/go-digest github.com/opencontainers/image-spec github.com/sirupsen/logrus golang.org/x/sync " +

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/rkt/rkt/internal/hint"
@@ -67,6 +68,14 @@ type verb struct {
 	make func(c *cli) *command
 	// group: the verb is a noun and these are its verbs.
 	group []verb
+	// verbal: it is a verb as well, unless the first argument is one of group.
+	verbal bool
+}
+
+// alone tells whether v itself is meant, with args after it.
+func (v verb) alone(args []string) bool {
+	return v.group == nil || v.verbal && (len(args) == 0 ||
+		!slices.ContainsFunc(v.group, func(sub verb) bool { return sub.name == args[0] }))
 }
 
 // verbs is the command line, in the order of help.
@@ -89,6 +98,10 @@ func verbs() []verb {
 			{name: "cat-manifest", make: newImageCatManifest},
 			{name: "rm", make: newImageRm},
 			{name: "gc", make: newImageGC},
+		}},
+		{name: "trust", make: newTrust, verbal: true, group: []verb{
+			{name: "list", make: newTrustList},
+			{name: "rm", make: newTrustRm},
 		}},
 		{name: "config", make: newConfig},
 		{name: "version", make: newVersion},
@@ -144,7 +157,7 @@ func (c *cli) dispatch(args []string) error {
 		return err
 	}
 	name, args := v.name, args[1:]
-	if v.group != nil {
+	if !v.alone(args) {
 		// Global flags may stand between a noun and its verb, too.
 		args, err = flagsFirst(root, args)
 		if errors.Is(err, errHelp) || err == nil && len(args) == 0 {

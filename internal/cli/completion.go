@@ -105,7 +105,7 @@ func (c *cli) candidates(args []string, begun string) (words []word, files bool)
 			return nil, false
 		}
 		args, all = rest[1:], v.group
-		if all == nil {
+		if v.alone(args) {
 			cmd = v.make(c)
 			fs = cmd.flags()
 			c.global.register(fs)
@@ -186,7 +186,7 @@ func flagValues(name, prefix string) (words []word, files bool) {
 	for _, v := range values[name] {
 		words = append(words, word{prefix + v, ""})
 	}
-	return words, slices.Contains([]string{"pod-manifest", "set-env-file", "uuid-file", "uuid-file-save",
+	return words, slices.Contains([]string{"pod-manifest", "set-env-file", "uuid-file", "uuid-file-save", "signature",
 		"dir", "system-config", "local-config", "user-config"}, name)
 }
 

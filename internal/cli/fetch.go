@@ -34,7 +34,9 @@ its host is asked over https where the image lies, and if it knows of none the
 registry on that host is asked. What an image depends on is fetched with it.
 
 An image that nothing vouches for is refused, unless --insecure-options=image
-accepts the risk. A name with a digest vouches for itself.`,
+accepts the risk. A name with a digest vouches for itself. An .aci takes an OpenPGP
+signature by a key that rkt trust knows, beside it as FILE.aci.asc or named by
+--signature. What images of registries take is the policy's to say, see rkt trust.`,
 		example: `  rkt fetch docker://quay.io/coreos/etcd@sha256:…
   rkt --insecure-options=image fetch docker://busybox oci:/srv/web:v1 ./app.aci
   rkt fetch coreos.com/etcd:v3.5,arch=aarch64

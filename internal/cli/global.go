@@ -25,6 +25,8 @@ type globals struct {
 	config   config.Dirs
 	insecure insecureOptions
 	debug    bool
+	// trustHTTPS: keys that discovery finds over https need no review.
+	trustHTTPS bool
 }
 
 func newGlobals() globals {
@@ -45,7 +47,7 @@ func (g *globals) register(fs *pflag.FlagSet) {
 	fs.StringVar(&g.config.Local, "local-config", g.config.Local, "`DIR` of the local configuration, over the system's")
 	fs.StringVar(&g.config.User, "user-config", g.config.User, "`DIR` of the user's configuration, over the local one")
 	each(fs, "insecure-options", "LIST", "protections to switch off, separated by commas: "+strings.Join(insecureNames(), ", "), g.insecure.set)
-	refuse(fs, "trust-keys-from-https", "true", noSignatures)
+	fs.BoolVar(&g.trustHTTPS, "trust-keys-from-https", g.trustHTTPS, "trust keys that are found over https without asking")
 	refuse(fs, "cpuprofile", "", "this version of rkt does not profile itself")
 	refuse(fs, "memprofile", "", "this version of rkt does not profile itself")
 }
@@ -83,7 +85,7 @@ type insecureOptions struct {
 	image        bool // images that nothing vouches for
 	tls          bool // certificates of TLS servers
 	http         bool // plain http where https is expected
-	pubkey       bool // keys fetched over plain http; no effect before there are keys
+	pubkey       bool // keys that come by plain http, or from a server with any certificate
 	capabilities bool // the bounding set
 	paths        bool // masked and read-only paths of /proc and /sys
 	seccomp      bool // the system call filter

@@ -282,8 +282,6 @@ func refuse(fs *pflag.FlagSet, name, noOpt, why string) {
 	f.Hidden, f.NoOptDefVal = true, noOpt
 }
 
-const noSignatures = "this version of rkt does not check signatures"
-
 // unavailable adds the flags of run and prepare that are refused.
 func unavailable(fs *pflag.FlagSet) {
 	const limits = "this version of rkt does not limit resources"

@@ -47,7 +47,7 @@ anything, a second one.
   image         images that nothing vouches for are fetched and run
   tls           the certificates of registries are not checked
   http          registries are asked by plain http where https fails
-  pubkey        nothing yet: it is about keys that are fetched by http
+  pubkey        keys are fetched by http too, and certificates not checked for them
   capabilities  apps keep all capabilities
   paths         apps see all of /proc and /sys, writable
   seccomp       apps may make any system call

@@ -27,7 +27,7 @@ import (
 type imageRef struct {
 	ref.Ref
 	canonical string // the name the store knows it by; "" of an ID
-	signature string // the file with an ACI's; "" is the one beside it
+	signature string // path of --signature, or ""
 }
 
 // parseRefs reads the names of images. A word that could be an appc name is a
@@ -63,16 +63,15 @@ func parseRefs(words []string) ([]imageRef, error) {
 // not, or is to be updated, anything is fetched, without the lease.
 func (c *cli) findImages(st *store.Store, refs []imageRef, policy string) ([]image.Record, *store.Lease, error) {
 	if policy != string(fetch.Update) {
+		o := fetch.Options{Dirs: c.global.config, InsecureImage: c.global.insecure.image}
 		records, lease, err := leased(st, refs, func(i int) (image.Record, error) {
 			rec, err := fetch.Find(st, refs[i].Ref)
-			if err == nil && policy != string(fetch.Never) && refs[i].Kind != ref.ID &&
-				rec.Format == image.ACI && rec.Trust == image.TrustNone && !c.global.insecure.image {
-				// Something may vouch for it by now.
-				err = store.ErrNotFound
+			if err != nil {
+				return rec, err
 			}
-			return rec, err
+			return fetch.Admit(o, rec, refs[i].Ref)
 		})
-		if !errors.Is(err, store.ErrNotFound) {
+		if !errors.Is(err, store.ErrNotFound) && !errors.Is(err, fetch.ErrUnproven) {
 			return records, lease, err
 		}
 	}
@@ -109,22 +108,39 @@ func leased(st *store.Store, refs []imageRef, find func(i int) (image.Record, er
 
 // fetchImage fetches one image, until it is there or the user interrupts.
 func (c *cli) fetchImage(st *store.Store, r imageRef, policy fetch.Policy) (image.Record, error) {
-	helper, err := launch.HelperPath("fetch")
+	o, err := c.fetchOptions()
 	if err != nil {
 		return image.Record{}, err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	o.Policy, o.Signature = policy, r.signature
+	ctx, stop := interruptible()
 	defer stop()
+	return fetch.Image(ctx, st, o, r.Ref)
+}
+
+// interruptible is a context that ends when the user wants rkt to.
+func interruptible() (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+}
+
+// fetchOptions are those that the global flags and the terminal decide.
+func (c *cli) fetchOptions() (fetch.Options, error) {
+	helper, err := launch.HelperPath("fetch")
+	if err != nil {
+		return fetch.Options{}, err
+	}
 	o := fetch.Options{
-		Helper:        helper,
-		Policy:        policy,
-		Signature:     r.signature,
-		InsecureImage: c.global.insecure.image,
-		InsecureTLS:   c.global.insecure.tls,
-		InsecureHTTP:  c.global.insecure.http,
-		Config:        func() (*config.Config, error) { return config.Load(c.global.config) },
-		Progress:      wire.ProgressLines,
-		UserAgent:     "rkt/" + Version,
+		Helper:         helper,
+		InsecureImage:  c.global.insecure.image,
+		InsecureTLS:    c.global.insecure.tls,
+		InsecureHTTP:   c.global.insecure.http,
+		InsecurePubkey: c.global.insecure.pubkey,
+		Dirs:           c.global.config,
+		TrustHTTPS:     c.global.trustHTTPS,
+		Review:         c.reviewKey("give --trust-keys-from-https, or trust the key beforehand with `rkt trust`"),
+		Config:         func() (*config.Config, error) { return config.Load(c.global.config) },
+		Progress:       wire.ProgressLines,
+		UserAgent:      "rkt/" + Version,
 	}
 	if f, ok := c.Err.(*os.File); ok {
 		o.Stderr = f
@@ -132,7 +148,7 @@ func (c *cli) fetchImage(st *store.Store, r imageRef, policy fetch.Policy) (imag
 			o.Progress = wire.ProgressBars
 		}
 	}
-	return fetch.Image(ctx, st, o, r.Ref)
+	return o, nil
 }
 
 // openStore opens the image store of the data directory, for verbs that only

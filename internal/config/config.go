@@ -8,6 +8,7 @@
 //	paths.d/       kind paths: where data lies
 //	registries.d/  kind registries: plain http and mirrors, by registry
 //	stage1.d/      kind stage1: the default flavor
+//	trust.d/       kind trust: what images of registries must prove, by prefix
 //
 // Every file ends in .json and starts with rktKind and rktVersion ("v1"). A
 // field, a kind or a version that is not known is an error, and so is the same
@@ -57,6 +58,7 @@ type Config struct {
 	Registries map[string]RegistryRules // by registry host[:port]
 	Paths      Paths
 	Stage1     Stage1
+	Trust      map[string]TrustRule // by prefix
 }
 
 // Auth is how rkt authenticates to one host. Exactly the member that Type names
@@ -112,7 +114,7 @@ type Stage1 struct {
 // Load reads everything.
 func Load(d Dirs) (*Config, error) {
 	c := &Config{Auth: map[string]Auth{}, DockerAuth: map[string]BasicAuth{}, Registries: map[string]RegistryRules{}}
-	for _, sub := range []string{"auth.d", "paths.d", "registries.d", "stage1.d"} {
+	for _, sub := range []string{"auth.d", "paths.d", "registries.d", "stage1.d", "trust.d"} {
 		if err := c.load(d, sub); err != nil {
 			return nil, err
 		}
@@ -147,6 +149,8 @@ func kinds(sub string) []string {
 		return []string{"registries"}
 	case "stage1.d":
 		return []string{"stage1"}
+	case "trust.d":
+		return []string{"trust"}
 	}
 	return nil
 }
@@ -269,6 +273,8 @@ func (c *Config) parse(text []byte, kinds []string, file string, seen once) erro
 		return c.parsePaths(text, file, seen)
 	case "stage1":
 		return c.parseStage1(text, file, seen)
+	case "trust":
+		return c.parseTrust(text, file, seen)
 	}
 	return nil
 }

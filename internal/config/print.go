@@ -63,5 +63,12 @@ func (c *Config) Document(secrets bool) any {
 			Stage1
 		}{head{version, "stage1"}, c.Stage1})
 	}
+	for _, p := range Sorted(c.Trust) {
+		list = append(list, struct {
+			head
+			Prefixes []string `json:"prefixes"`
+			TrustRule
+		}{head{version, "trust"}, []string{p}, c.Trust[p]})
+	}
 	return map[string]any{"stage0": list}
 }

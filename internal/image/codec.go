@@ -15,6 +15,7 @@ func (rec *Record) Encode() ([]byte, error) {
 	w.OptString("name", rec.Name)
 	w.Key("names").Strings(rec.Names)
 	w.OptString("trust", string(rec.Trust))
+	plainjson.OptEach(w, "signedBy", rec.SignedBy, (*Signer).write)
 	w.Key("manifest").String(string(rec.Manifest))
 	w.Key("mediaType").String(rec.MediaType)
 	w.Key("imported").Time(rec.Imported)
@@ -27,6 +28,14 @@ func (rec *Record) Encode() ([]byte, error) {
 	w.OptStringMap("annotations", rec.Annotations)
 	w.End('}')
 	return w.Bytes()
+}
+
+func (s *Signer) write(w *plainjson.Writer) {
+	w.Begin('{')
+	w.Key("kind").String(s.Kind)
+	w.Key("key").String(s.Key)
+	w.Key("name").String(s.Name)
+	w.End('}')
 }
 
 func (l *Layer) write(w *plainjson.Writer) {
@@ -115,6 +124,8 @@ func DecodeRecord(b []byte) (Record, error) {
 			rec.Names = r.Strings()
 		case "trust":
 			rec.Trust = Trust(r.String())
+		case "signedBy":
+			rec.SignedBy = plainjson.List(r, readSigner)
 		case "manifest":
 			rec.Manifest = Digest(r.String())
 		case "mediaType":
@@ -137,6 +148,20 @@ func DecodeRecord(b []byte) (Record, error) {
 		return Record{}, err
 	}
 	return rec, nil
+}
+
+func readSigner(r *plainjson.Reader) (s Signer) {
+	for name := range r.Object() {
+		switch name {
+		case "kind":
+			s.Kind = r.String()
+		case "key":
+			s.Key = r.String()
+		case "name":
+			s.Name = r.String()
+		}
+	}
+	return s
 }
 
 func readLayer(r *plainjson.Reader) (l Layer) {

@@ -74,7 +74,22 @@ const (
 	TrustNone      Trust = ""          // nothing vouches for it
 	TrustDigest    Trust = "digest"    // the user named it by its full digest
 	TrustSignature Trust = "signature" // a trusted key signed it
+	// TrustPolicy is never stored: it holds as long as the policy says so.
+	TrustPolicy Trust = "policy" // the administrator accepts images of that name as they are
 )
+
+// The kinds of Signer.
+const (
+	OpenPGP = "openpgp" // Key is the primary key's fingerprint, 40 hexadecimal digits
+	Cosign  = "cosign"  // Key is "sha256:" and the digest of the public key (DER, SubjectPublicKeyInfo)
+)
+
+// Signer is a key on whose word an image was believed when it was fetched.
+type Signer struct {
+	Kind string `json:"kind"`
+	Key  string `json:"key"`
+	Name string `json:"name"` // what the image was called then: appc name, or host/repository
+}
 
 // Layer is one read-only tree of an image.
 type Layer struct {
@@ -93,6 +108,7 @@ type Record struct {
 	Name        string            `json:"name,omitempty"` // an ACI's, by its manifest
 	Names       []string          `json:"names"`          // canonical references, newest first
 	Trust       Trust             `json:"trust,omitempty"`
+	SignedBy    []Signer          `json:"signedBy,omitempty"`
 	Manifest    Digest            `json:"manifest"`  // blob: OCI/Docker manifest, or the ACI's manifest JSON
 	MediaType   string            `json:"mediaType"` // of Manifest
 	Imported    time.Time         `json:"imported"`

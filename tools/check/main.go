@@ -86,7 +86,7 @@ func run(only string, list, install bool, fuzztime time.Duration) error {
 // compressors.
 var packages = []string{
 	"attr", "bzip2", "crun", "docker-registry", "etcd-client", "etcd-server", "gcc", "git", "gnupg", "groff-base", "isal", "jq",
-	"libc6-dev", "libcap2-bin", "libseccomp-dev", "nginx-light", "pigz", "podman", "runc", "skopeo",
+	"libc6-dev", "libcap2-bin", "libseccomp-dev", "nginx-light", "openssl", "pigz", "podman", "runc", "skopeo",
 	"systemd-container", "umoci", "xz-utils", "zstd", "busybox-static", "procps", "iproute2", "uidmap",
 }
 

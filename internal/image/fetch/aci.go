@@ -172,7 +172,11 @@ func (f *fetching) acceptStored(ctx context.Context, rec image.Record, w wanted,
 	}
 	n := &node{f: f, rec: rec}
 	open := f.opt.Policy == Update
-	if rec.Trust == image.TrustNone && !f.opt.InsecureImage {
+	vouched, err := f.opt.vouched(rec)
+	if err != nil {
+		return nil, err
+	}
+	if !vouched {
 		sig, err := signature()
 		if err != nil {
 			return nil, err

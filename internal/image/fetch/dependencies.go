@@ -115,8 +115,12 @@ func (f *fetching) depend(ctx context.Context, w wanted) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	vouched, err := f.opt.vouched(rec)
+	if err != nil {
+		return nil, err
+	}
 	never := func() ([]byte, error) { return nil, nil }
-	if found && (rec.Trust != image.TrustNone || f.opt.InsecureImage || f.opt.Policy == Never) {
+	if found && (vouched || f.opt.Policy == Never) {
 		return f.acceptStored(ctx, rec, w, never)
 	}
 	if f.opt.Policy == Never {

@@ -42,17 +42,25 @@ type Options struct {
 	Helper string
 	Policy Policy // "" is New
 	// The members of --insecure-options that matter here.
-	InsecureImage bool // images that nothing vouches for are welcome
-	InsecureTLS   bool // certificates are not checked
-	InsecureHTTP  bool // plain http will do where https fails
+	InsecureImage  bool // images that nothing vouches for are welcome
+	InsecureTLS    bool // certificates are not checked
+	InsecureHTTP   bool // plain http will do where https fails
+	InsecurePubkey bool // plain http and any certificate will do for keys
+	// Dirs have the keystore and the policy.
+	Dirs config.Dirs
+	// TrustHTTPS: keys that discovery finds are trusted without a review if they
+	// come over https.
+	TrustHTTPS bool
+	// Review asks the user about keys that discovery finds; nil refuses them.
+	Review Review
 	// Signature is the file with an ACI's detached signature; "" looks for it
 	// where the image comes from.
 	Signature string
 	// AnyPlatform: an image for another kind of machine is welcome, to be kept
 	// or looked at. Of an index, this machine's is chosen all the same.
 	AnyPlatform bool
-	// Config is called only if a registry or a web server will be asked, once
-	// for each; nil is an empty configuration.
+	// Config is called at most once, and only if a registry will be asked;
+	// nil is an empty configuration.
 	Config func() (*config.Config, error)
 	// Progress is one of wire's Progress words.
 	Progress string
@@ -106,8 +114,18 @@ func Image(ctx context.Context, st *store.Store, opt Options, r ref.Ref) (image.
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return image.Record{}, err
 	}
-	if err == nil && (opt.Policy != Update || settled(r)) && !provable(opt, r, found) {
-		return stored(ctx, st, opt, r, found)
+	if err == nil && (opt.Policy != Update || settled(r)) {
+		_, err := Admit(opt, found, r)
+		if err == nil {
+			rec, err := stored(ctx, st, opt, r, found)
+			if err != nil {
+				return image.Record{}, err
+			}
+			return Admit(opt, rec, r)
+		}
+		if !errors.Is(err, ErrUnproven) || opt.Policy == Never {
+			return image.Record{}, err
+		}
 	}
 	if r.Kind == ref.ID || opt.Policy == Never {
 		return image.Record{}, notStored(r)
@@ -126,23 +144,19 @@ func Image(ctx context.Context, st *store.Store, opt Options, r ref.Ref) (image.
 	if err != nil {
 		return image.Record{}, wrap(r, err)
 	}
-	return rec, trusted(rec, opt, r)
+	return Admit(opt, rec, r)
 }
 
 // CheckSignable refuses references of which no signature in a file can be.
 func CheckSignable(r ref.Ref) error {
-	switch r.Kind {
-	case ref.ACIFile, ref.ACIURL, ref.Name:
+	if signable(r) {
 		return nil
 	}
 	return fmt.Errorf("cannot fetch %q: a signature in a file is for ACIs", r.String())
 }
 
-// stored makes a stored image fit for use, if it may be used.
+// stored makes a stored image that may be used fit for use.
 func stored(ctx context.Context, st *store.Store, opt Options, r ref.Ref, rec image.Record) (image.Record, error) {
-	if err := trusted(rec, opt, r); err != nil {
-		return image.Record{}, err
-	}
 	if !opt.AnyPlatform {
 		if err := aci.CheckPlatform(rec.Labels); err != nil {
 			return image.Record{}, err
@@ -176,13 +190,6 @@ func settled(r ref.Ref) bool {
 	return true
 }
 
-// provable tells whether a stored ACI that nothing vouches for should be asked
-// for again: its signature may by now.
-func provable(opt Options, r ref.Ref, rec image.Record) bool {
-	return rec.Format == image.ACI && rec.Trust == image.TrustNone && !opt.InsecureImage &&
-		opt.Policy != Never && r.Kind != ref.ID
-}
-
 // wrap says what could not be done, once.
 func wrap(r ref.Ref, err error) error {
 	if errors.Is(err, context.Canceled) {
@@ -208,9 +215,11 @@ func locked(ctx context.Context, st *store.Store, opt Options, r ref.Ref) (image
 		opt.say("another rkt is fetching %q; waiting for it", r.String())
 		l, err = waitLock(ctx, st, key)
 		if err == nil && opt.Policy != Update {
-			if rec, ferr := Find(st, r); ferr == nil && !provable(opt, r, rec) {
-				_ = l.Close()
-				return rec, nil
+			if rec, ferr := Find(st, r); ferr == nil {
+				if _, aerr := Admit(opt, rec, r); !errors.Is(aerr, ErrUnproven) {
+					_ = l.Close()
+					return rec, nil
+				}
 			}
 		}
 	}

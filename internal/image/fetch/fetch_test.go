@@ -42,7 +42,7 @@ import (
 
 // The test program is its own fetch helper.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == "get" || os.Args[1] == "unpack") {
+	if len(os.Args) > 1 && (os.Args[1] == "get" || os.Args[1] == "unpack" || os.Args[1] == "verify") {
 		if err := helper(os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, "fetch:", err)
 			os.Exit(1)
@@ -57,6 +57,9 @@ func helper(args []string) error {
 		return err
 	}
 	fd := func(n int) *os.File { return os.NewFile(uintptr(n), "descriptor") }
+	if args[0] == "verify" {
+		return source.Verify(os.Stdin, os.Stdout, func() *os.File { return fd(wire.VerifyDataFD) })
+	}
 	if args[0] == "get" {
 		return source.Get(context.Background(), os.Stdin, os.Stdout, os.Stderr, fd)
 	}
@@ -152,11 +155,11 @@ type reg struct {
 	fault func(http.ResponseWriter, *http.Request) bool
 }
 
-func serve(t testing.TB) *reg {
+func serve(t testing.TB, more ...ggcr.Option) *reg {
 	t.Helper()
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
 	r := &reg{}
-	inner := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))
+	inner := ggcr.New(append(more, ggcr.Logger(log.New(io.Discard, "", 0)))...)
 	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		r.mu.Lock()
 		fault := r.fault

@@ -29,6 +29,9 @@ type fetching struct {
 	st  *store.Store
 	opt Options
 	ref ref.Ref
+
+	chain   [][]byte       // the documents that led to the manifest, and it, each proven by the one before
+	signers []image.Signer // on whose word the image is believed
 }
 
 // oci fetches an OCI or Docker image: root, manifest, configuration, layers;
@@ -67,6 +70,10 @@ func (f *fetching) conduct(ctx context.Context, h *helper, state string) (image.
 	if err != nil {
 		return image.Record{}, err
 	}
+	ground, err := f.proveOCI(ctx, h)
+	if err != nil {
+		return image.Record{}, err
+	}
 	rawConfig, err := f.config(ctx, h, m.Config)
 	if err != nil {
 		return image.Record{}, err
@@ -85,6 +92,7 @@ func (f *fetching) conduct(ctx context.Context, h *helper, state string) (image.
 		return image.Record{}, err
 	}
 	reserve(&rec)
+	rec.Trust = ground
 	known, err := f.known()
 	if err != nil {
 		return image.Record{}, err
@@ -154,6 +162,7 @@ func (f *fetching) commit(rec image.Record, state string) (image.Record, error) 
 	if rec.Trust == image.TrustNone {
 		rec.Trust = ground(f.ref)
 	}
+	rec.SignedBy = f.signers
 	rec.Imported = time.Now()
 	if old, err := f.st.ByID(string(rec.ID)); err == nil {
 		for k, v := range old.Annotations {
@@ -214,6 +223,7 @@ func (f *fetching) manifest(ctx context.Context, h *helper) (ociconfig.Manifest,
 		}
 	}
 	for range maxDepth {
+		f.chain = append(f.chain, raw)
 		mediaType, err := ociconfig.MediaType(raw, declared)
 		if err != nil {
 			return ociconfig.Manifest{}, nil, err

@@ -3,7 +3,9 @@
 package source
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -142,6 +144,9 @@ func (g *getter) send(w *wire.LaneWriter, want wire.Want) error {
 	if g.src == nil {
 		return w.Fail(errors.New("no image to read from"))
 	}
+	if want.Signatures {
+		return g.sendSignatures(w, want.Blob.Digest)
+	}
 	r, err := g.src.Open(g.ctx, want.Blob, want.Manifest)
 	if err != nil {
 		return w.Fail(err)
@@ -153,4 +158,24 @@ func (g *getter) send(w *wire.LaneWriter, want wire.Want) error {
 		seen = func(n int) { g.display.Add(want.ID, n) }
 	}
 	return w.Copy(r, seen)
+}
+
+// sendSignatures sends what is said about signatures of a manifest where it
+// came from.
+func (g *getter) sendSignatures(w *wire.LaneWriter, digest string) error {
+	src, ok := g.src.(interface {
+		Signatures(ctx context.Context, digest string) (wire.Signatures, error)
+	})
+	if !ok {
+		return w.Fail(errors.New("only registries have signatures"))
+	}
+	found, err := src.Signatures(g.ctx, digest)
+	if err != nil {
+		return w.Fail(err)
+	}
+	text, err := json.Marshal(found)
+	if err != nil {
+		return w.Fail(err)
+	}
+	return w.Copy(bytes.NewReader(text), nil)
 }

@@ -66,7 +66,6 @@ func (s *Store) Commit(rec image.Record) error {
 	if err := s.writeShelf(&rec); err != nil {
 		return err
 	}
-	failpoint.Hit("store/commit-after-shelf")
 	for _, other := range all {
 		if other.ID != rec.ID && dropNames(other, rec.Names) {
 			if err := s.writeRecord(other, true); err != nil {
@@ -224,6 +223,7 @@ func merge(rec *image.Record, all map[image.ID]*image.Record) {
 		// it the next time, for which nobody vouches.
 		rec.Trust, rec.Layers, rec.Parts = old.Trust, old.Layers, old.Parts
 	}
+	rec.SignedBy = unique(append(slices.Clone(rec.SignedBy), old.SignedBy...))
 }
 
 func treeSize(diffID image.Digest, all map[image.ID]*image.Record) int64 {
@@ -242,9 +242,9 @@ func rank(t image.Trust) int {
 	return slices.Index([]image.Trust{image.TrustNone, image.TrustDigest, image.TrustSignature}, t)
 }
 
-// unique keeps the first of equal names, in a slice of its own.
-func unique(names []string) []string {
-	out := make([]string, 0, len(names))
+// unique keeps the first of equal ones, in a slice of its own.
+func unique[T comparable](names []T) []T {
+	out := make([]T, 0, len(names))
 	for _, n := range names {
 		if !slices.Contains(out, n) {
 			out = append(out, n)

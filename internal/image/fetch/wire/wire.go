@@ -136,6 +136,10 @@ type Want struct {
 	Blob Descriptor `json:"blob"`
 	// Manifest: the blob is a manifest, which registries keep apart.
 	Manifest bool `json:"manifest,omitempty"`
+	// Signatures: what is wanted is no blob but what the registry has of
+	// signatures of the manifest Blob, as JSON of type Signatures, at most
+	// MaxManifest bytes.
+	Signatures bool `json:"signatures,omitempty"`
 	// Show: the user wants to see its progress.
 	Show bool `json:"show,omitempty"`
 }
@@ -195,10 +199,10 @@ type Error struct {
 	Missing bool `json:"missing,omitempty"`
 }
 
-func (e *Error) Error() string { return clean(e.Message) }
+func (e *Error) Error() string { return Printable(e.Message) }
 
 // Hint is the remedy, or "".
-func (e *Error) Hint() string { return clean(e.Remedy) }
+func (e *Error) Hint() string { return Printable(e.Remedy) }
 
 // AsError puts err in the form that travels; nil stays nil.
 func AsError(err error) *Error {
@@ -215,9 +219,9 @@ func AsError(err error) *Error {
 	return e
 }
 
-// clean makes one printable line of at most 500 bytes of what a stranger may
+// Printable makes one printable line of at most 500 bytes of what a stranger may
 // have had a part in.
-func clean(s string) string {
+func Printable(s string) string {
 	s = strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n' || r == '\t':

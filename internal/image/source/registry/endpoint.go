@@ -233,7 +233,8 @@ func (e *endpoint) get(ctx context.Context, path string, prepare func(http.Heade
 	if err != nil {
 		return nil, nil, err
 	}
-	u := url.URL{Scheme: scheme, Host: e.host, Path: "/v2/" + e.repo + "/" + path}
+	path, query, _ := strings.Cut(path, "?")
+	u := url.URL{Scheme: scheme, Host: e.host, Path: "/v2/" + e.repo + "/" + path, RawQuery: query}
 	ctx, cancel := context.WithCancelCause(ctx)
 	watch := &watch{cancel: cancel, after: e.im.stall, err: e.im.stalled(e.host)}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
@@ -339,8 +340,19 @@ func (e *endpoint) refused(resp *http.Response, path string) error {
 	}
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	_ = json.Unmarshal(body, &said)
-	return e.status(resp.StatusCode, said.Errors, resp.Header.Get("Retry-After"), path)
+	return &answered{e.status(resp.StatusCode, said.Errors, resp.Header.Get("Retry-After"), path), resp.StatusCode}
 }
+
+// answered is an error that the registry itself reported.
+type answered struct {
+	error
+	code int
+}
+
+func (a *answered) Unwrap() error { return a.error }
+
+// Missing tells that the registry has no such thing.
+func (a *answered) Missing() bool { return a.code == http.StatusNotFound }
 
 func (e *endpoint) status(code int, said []transport.Diagnostic, retryAfter, path string) error {
 	detail := ""

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fetch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/rkt/rkt/internal/image/fetch/wire"
+)
+
+// checkSignatures asks a helper of its own, which has no network, about keys and
+// signatures. data is the file that an OpenPGP signature is about, or nil; it
+// stays the caller's.
+func checkSignatures(ctx context.Context, opt Options, req wire.VerifyRequest, data *os.File) (wire.VerifyReply, error) {
+	text, err := json.Marshal(req)
+	if err != nil {
+		return wire.VerifyReply{}, err
+	}
+	if len(text) > wire.MaxVerify {
+		return wire.VerifyReply{}, errors.New("cannot check signatures: there is too much of them")
+	}
+	inR, inW, err := newPipe()
+	if err != nil {
+		return wire.VerifyReply{}, err
+	}
+	outR, outW, err := newPipe()
+	if err != nil {
+		_, _ = inR.Close(), inW.Close()
+		return wire.VerifyReply{}, err
+	}
+	cmd := command(ctx, opt.Helper, "verify")
+	cmd.Env = []string{}
+	cmd.Stdin, cmd.Stdout = inR, outW
+	if data != nil {
+		cmd.ExtraFiles = []*os.File{data}
+	}
+	err = cmd.Start()
+	_, _ = inR.Close(), outW.Close()
+	if err != nil {
+		_, _ = inW.Close(), outR.Close()
+		return wire.VerifyReply{}, helperError(opt.Helper, err)
+	}
+	go func() {
+		_, _ = inW.Write(text) // one that is gone answers nothing
+		_ = inW.Close()
+	}()
+	var reply wire.VerifyReply
+	rerr := wire.NewReceiver(outR).Receive(&reply)
+	_ = outR.Close() // whatever more it would say
+	werr := cmd.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return wire.VerifyReply{}, context.Cause(ctx)
+	case rerr != nil:
+		return wire.VerifyReply{}, fmt.Errorf("the helper that checks signatures ended without an answer: %w", errors.Join(werr, rerr))
+	case reply.Err != nil:
+		return wire.VerifyReply{}, reply.Err
+	case len(reply.Keys) != len(req.Keys), len(reply.By) != len(req.Signed), len(reply.Usable) != len(req.PublicKeys):
+		return wire.VerifyReply{}, errNonsense
+	}
+	return reply, nil
+}
+
+// OpenPGPInfo describes an OpenPGP key.
+type OpenPGPInfo = wire.OpenPGPInfo
+
+// DescribeKeys tells what is in files with OpenPGP keys, one answer for each; a
+// file that cannot be understood is told of in its answer.
+func DescribeKeys(ctx context.Context, opt Options, files [][]byte) ([]OpenPGPInfo, error) {
+	var req wire.VerifyRequest
+	for _, data := range files {
+		req.Keys = append(req.Keys, wire.OpenPGPKey{Data: data})
+	}
+	if len(files) == 0 {
+		return nil, nil
+	}
+	reply, err := checkSignatures(ctx, opt, req, nil)
+	for i := range reply.Keys {
+		k := &reply.Keys[i]
+		k.Reason = wire.Printable(k.Reason)
+		for j := range k.Identities {
+			k.Identities[j] = wire.Printable(k.Identities[j])
+		}
+	}
+	return reply.Keys, err
+}
+
+// CheckPublicKeys refuses public keys (PEM) with which no signature can be
+// checked, or none should.
+func CheckPublicKeys(ctx context.Context, opt Options, keys []string) error {
+	reply, err := checkSignatures(ctx, opt, wire.VerifyRequest{PublicKeys: keys}, nil)
+	if err != nil {
+		return err
+	}
+	for _, reason := range reply.Usable {
+		if reason != "" {
+			return fmt.Errorf("cannot use public key: %s", wire.Printable(reason))
+		}
+	}
+	return nil
+}
