@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command fetch is rkt's helper for what strangers made: it reads images from
-// registries, layouts and archives, unpacks layers, checks signatures, and reads
-// Kubernetes Pods in YAML. It is started by rkt (package internal/image/fetch),
-// not by people.
+// registries, layouts and archives, packs and unpacks layers, checks signatures,
+// and reads Kubernetes Pods in YAML. It is started by rkt (package
+// internal/image/fetch), not by people.
 package main
 
 import (
@@ -14,6 +14,7 @@ import (
 
 	"github.com/rkt/rkt/internal/image/fetch/wire"
 	"github.com/rkt/rkt/internal/image/source"
+	"github.com/rkt/rkt/internal/image/unpack"
 	"github.com/rkt/rkt/internal/pod/kube"
 )
 
@@ -35,6 +36,10 @@ func run(ctx context.Context, args []string) error {
 		return source.Unpack(ctx, args[1], os.Stdin, descriptor(wire.DirFD), descriptor(wire.ResultFD))
 	case len(args) == 1 && args[0] == "verify":
 		return source.Verify(os.Stdin, os.Stdout, func() *os.File { return descriptor(wire.VerifyDataFD) })
+	case len(args) == 1 && args[0] == "plain":
+		return unpack.Plain(ctx, os.Stdin, os.Stdout, unpack.Options{})
+	case len(args) == 1 && args[0] == "gzip":
+		return unpack.Gzip(os.Stdin, os.Stdout)
 	case len(args) == 1 && args[0] == "pod-manifest":
 		manifest, err := kube.Convert(os.Stdin)
 		if err != nil {

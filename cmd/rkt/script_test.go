@@ -98,7 +98,7 @@ func TestScript(t *testing.T) {
 			e.Setenv("LAYOUT", busybox)
 			e.Setenv("IMG", "oci:"+busybox+":v1")
 			e.Setenv("ESC", "\x1b[31m")
-			e.Setenv("RLO", "\u202e") // turns the order of what follows around
+			e.Setenv("RLO", "\u202e")                                                                 // turns the order of what follows around
 			e.Setenv("ARCH", map[string]string{"amd64": "amd64", "arm64": "aarch64"}[runtime.GOARCH]) // as appc calls it
 			e.Setenv("PLATFORM", runtime.GOOS+"/"+runtime.GOARCH)
 			return nil

@@ -151,9 +151,9 @@ func (c *cli) flagWords(fs *pflag.FlagSet, args []string, begun string, cmd *com
 	case block:
 		return nil, true
 	case pending != "":
-		return flagValues(pending, "")
+		return flagValues(fs, pending, "")
 	case isFlag(begun) && isValue:
-		return flagValues(strings.TrimPrefix(name, "--"), name+"=")
+		return flagValues(fs, strings.TrimPrefix(name, "--"), name+"=")
 	case isFlag(begun):
 		fs.VisitAll(func(f *pflag.Flag) {
 			if f.Hidden {
@@ -175,7 +175,15 @@ func (c *cli) flagWords(fs *pflag.FlagSet, args []string, begun string, cmd *com
 
 // flagValues are the values of a flag, each after prefix, and whether it may be
 // a file.
-func flagValues(name, prefix string) (words []word, files bool) {
+func flagValues(fs *pflag.FlagSet, name, prefix string) (words []word, files bool) {
+	if f := fs.Lookup(name); f != nil {
+		if own, ok := f.Value.(setFunc); ok && own.values != nil {
+			for _, v := range own.values {
+				words = append(words, word{prefix + v, ""})
+			}
+			return words, false
+		}
+	}
 	values := map[string][]string{
 		"format": {"json", "json-pretty"}, "net": {"none", "host"}, "ipc": {"auto", "private", "parent"},
 		"pull-policy": {"new", "update", "never"}, "order": {"asc", "desc"},

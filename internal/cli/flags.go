@@ -140,8 +140,9 @@ func distance(a, b string) int {
 
 // setFunc makes a flag of a function that is called for each occurrence.
 type setFunc struct {
-	set func(string) error
-	typ string // what help calls the value
+	set    func(string) error
+	typ    string   // what help calls the value
+	values []string // what it completes to; nil: see flagValues
 }
 
 func (f setFunc) Set(s string) error { return f.set(s) }
@@ -150,5 +151,5 @@ func (f setFunc) Type() string       { return f.typ }
 
 // each adds a flag that calls set for each occurrence.
 func each(fs *pflag.FlagSet, name, typ, usage string, set func(string) error) *pflag.Flag {
-	return fs.VarPF(setFunc{set, typ}, name, "", usage)
+	return fs.VarPF(setFunc{set: set, typ: typ}, name, "", usage)
 }

@@ -5,7 +5,7 @@ package cli
 func newImage(*cli) *command {
 	return &command{
 		usage: "COMMAND",
-		short: "list and remove stored images",
+		short: "look into, write, check and remove stored images",
 		long:  "Works on the images in the store. rkt fetch puts them there.",
 	}
 }

@@ -24,8 +24,10 @@ type imageJSON struct {
 	ImportTime   int64    `json:"import_time"`
 	LastUsedTime int64    `json:"last_used_time"`
 	Size         int64    `json:"size"`
-	Names        []string `json:"names"` // all of them; rkt had one
-	Trust        string   `json:"trust"` // "digest", "signature", "" for none
+	OwnSize      int64    `json:"own_size"`    // what removing the image would free
+	SharedSize   int64    `json:"shared_size"` // what other images need as well
+	Names        []string `json:"names"`       // all of them; rkt had one
+	Trust        string   `json:"trust"`       // "digest", "signature", "" for none
 }
 
 type imageField struct {
@@ -37,7 +39,8 @@ type imageField struct {
 // imageRow is an image with what its record does not say.
 type imageRow struct {
 	image.Record
-	used time.Time
+	used   time.Time
+	shared int64 // of size, what other images need as well
 }
 
 func imageFields() []imageField {
@@ -50,18 +53,28 @@ func imageFields() []imageField {
 		}, nil},
 		{"name", "NAME", func(i *imageRow, _ bool, _ time.Time) string { return i.name() },
 			func(a, b *imageRow) int { return strings.Compare(a.name(), b.name()) }},
-		{"size", "SIZE", func(i *imageRow, full bool, _ time.Time) string {
-			if full {
-				return strconv.FormatInt(i.size(), 10)
-			}
-			return ui.Size(i.size())
-		}, func(a, b *imageRow) int { return cmp.Compare(a.size(), b.size()) }},
+		sizeField("size", "SIZE", (*imageRow).size),
+		sizeField("own", "OWN", func(i *imageRow) int64 { return i.size() - i.shared }),
+		sizeField("shared", "SHARED", func(i *imageRow) int64 { return i.shared }),
 		{"importtime", "IMPORT TIME", func(i *imageRow, full bool, now time.Time) string { return when(i.Imported, full, now) },
 			func(a, b *imageRow) int { return a.Imported.Compare(b.Imported) }},
 		{"lastused", "LAST USED", func(i *imageRow, full bool, now time.Time) string { return when(i.used, full, now) },
 			func(a, b *imageRow) int { return a.used.Compare(b.used) }},
 	}
 }
+
+// sizeField is a column of bytes.
+func sizeField(name, header string, of func(*imageRow) int64) imageField {
+	return imageField{name, header, func(i *imageRow, full bool, _ time.Time) string {
+		if full {
+			return strconv.FormatInt(of(i), 10)
+		}
+		return ui.Size(of(i))
+	}, func(a, b *imageRow) int { return cmp.Compare(of(a), of(b)) }}
+}
+
+// defaultFields are rkt's.
+func defaultFields() []string { return []string{"id", "name", "size", "importtime", "lastused"} }
 
 func when(t time.Time, full bool, now time.Time) string {
 	if full {
@@ -81,16 +94,45 @@ func (i *imageRow) name() string {
 // size is what the image takes on disk if it shares nothing: blobs and trees.
 func (i *imageRow) size() int64 {
 	var n int64
-	for _, l := range i.Layers {
-		n += l.Size + l.TreeSize
-	}
+	i.parts(func(_ string, size int64) { n += size })
 	return n
+}
+
+// parts calls f for each blob and each tree of the image once.
+func (i *imageRow) parts(f func(key string, size int64)) {
+	for k, l := range i.Layers {
+		earlier := i.Layers[:k]
+		if !slices.ContainsFunc(earlier, func(x image.Layer) bool { return x.Blob == l.Blob }) {
+			f("blob "+string(l.Blob), l.Size)
+		}
+		if !slices.ContainsFunc(earlier, func(x image.Layer) bool { return x.DiffID == l.DiffID }) {
+			f("tree "+string(l.DiffID), l.TreeSize)
+		}
+	}
+	for _, l := range i.Parts { // kept packed alone
+		f("blob "+string(l.Blob), l.Size)
+	}
+}
+
+// share finds out what images have in common.
+func share(rows []*imageRow) {
+	users := map[string]int{}
+	for _, r := range rows {
+		r.parts(func(key string, _ int64) { users[key]++ })
+	}
+	for _, r := range rows {
+		r.parts(func(key string, size int64) {
+			if users[key] > 1 {
+				r.shared += size
+			}
+		})
+	}
 }
 
 func newImageList(c *cli) *command {
 	var (
 		all      = imageFields()
-		fields   = all
+		fields   []imageField
 		sortBy   = field(all, "importtime")
 		reverse  bool
 		noLegend bool
@@ -99,12 +141,16 @@ func newImageList(c *cli) *command {
 		names    = fieldNames(all, func(imageField) bool { return true })
 		sorts    = fieldNames(all, func(f imageField) bool { return f.compare != nil })
 	)
+	for _, name := range defaultFields() {
+		fields = append(fields, field(all, name))
+	}
 	cmd := &command{
 		usage: "[OPTION…]",
 		short: "list stored images",
 		long: `Lists the images in the store. SIZE counts an image's layers, as stored and as
-unpacked; layers that images share are counted for each of them. LAST USED is when
-a pod was made from the image, or it was fetched.
+unpacked; layers that images share are counted for each of them: SHARED is how much
+of it others need as well, OWN what removing the image would free, once no pod is
+made from it. LAST USED is when a pod was made from the image, or it was fetched.
 
 In JSON all fields are there, times are nanoseconds since the epoch and sizes
 bytes.`,
@@ -138,7 +184,7 @@ bytes.`,
 			fields = append(fields, f)
 		}
 		return nil
-	}).DefValue = names
+	}).DefValue = strings.Join(defaultFields(), ",")
 	each(fs, "sort", "FIELD", "field to sort by, of "+sorts, func(s string) error {
 		f := field(all, s)
 		if f.compare == nil {
@@ -198,8 +244,9 @@ func (c *cli) imageRows() ([]*imageRow, error) {
 		if err != nil {
 			return nil, err
 		}
-		rows = append(rows, &imageRow{rec, used})
+		rows = append(rows, &imageRow{Record: rec, used: used})
 	}
+	share(rows)
 	return rows, nil
 }
 
@@ -228,7 +275,7 @@ func imagesJSON(rows []*imageRow) []imageJSON {
 		if names == nil {
 			names = []string{}
 		}
-		list = append(list, imageJSON{string(r.ID), r.name(), r.Imported.UnixNano(), r.used.UnixNano(), r.size(), names, string(r.Trust)})
+		list = append(list, imageJSON{string(r.ID), r.name(), r.Imported.UnixNano(), r.used.UnixNano(), r.size(), r.size() - r.shared, r.shared, names, string(r.Trust)})
 	}
 	return list
 }

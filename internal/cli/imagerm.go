@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/rkt/rkt/internal/pod/gc"
+	"github.com/rkt/rkt/internal/ui"
 )
 
 func newImageRm(c *cli) *command {
@@ -13,7 +14,8 @@ func newImageRm(c *cli) *command {
 		usage: "IMAGE…",
 		short: "remove stored images",
 		long: `Removes images. IMAGE is an ID, or a name under which the image was fetched. What
-other images share stays; so does what a pod was made from, until the pod is gone.`,
+other images share stays; so does what a pod was made from, until the pod is gone.
+How much was freed is said at the end; rkt image list --fields=id,own tells before.`,
 		example: "  rkt image rm sha256-7c0a\n  rkt image rm docker://busybox",
 		args:    someArgs("the image"),
 		words:   c.imageWords,
@@ -33,10 +35,13 @@ func (c *cli) imageRm(images []string) error {
 		defer st.Close()
 	}
 	failed := failures{c: c}
+	var freed int64
 	for _, word := range images {
 		rec, err := storedImage(st, word)
 		if err == nil {
-			_, err = gc.RemoveImage(st, dir, rec.ID)
+			var n int64
+			n, err = gc.RemoveImage(st, dir, rec.ID)
+			freed += n
 		}
 		if err != nil {
 			failed.add(err)
@@ -45,6 +50,9 @@ func (c *cli) imageRm(images []string) error {
 		if _, err := fmt.Fprintf(c.Out, "successfully removed image: %q\n", rec.ID); err != nil {
 			return err
 		}
+	}
+	if freed > 0 {
+		c.say("freed " + ui.Size(freed))
 	}
 	if failed.count > 0 && len(images) > 1 {
 		c.say(fmt.Sprintf("%d of %d images were removed", len(images)-failed.count, len(images)))

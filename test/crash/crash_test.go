@@ -62,7 +62,9 @@ func run(m *testing.M) int {
 // A story is what is done before the command that dies, the command, and what
 // holds after gc. "$UUID" in a command is the UUID of the only pod.
 type story struct {
-	before  [][]string
+	before [][]string
+	// harm is done to the data directory before the command; may be nil.
+	harm    func(t *testing.T, dir string)
 	command []string
 	// again: the same command succeeds after gc.
 	again bool
@@ -91,6 +93,30 @@ func stories() map[string]story {
 		"gc":           {before: [][]string{fetch, run, run, {"prepare", tiny, "--exec=/bin/true"}}, command: []string{"gc", "--grace-period=0s", "--expire-prepared=0s"}, again: true},
 		"image gc":     {before: [][]string{fetch, {"fetch", "oci:" + layout + ":shell"}}, command: []string{"image", "gc", "--grace-period=0s"}, again: true},
 		"image rm":     {before: [][]string{fetch, {"fetch", "oci:" + layout + ":shell"}}, command: []string{"image", "rm", tiny}},
+		"image verify": {before: [][]string{fetch}, harm: harm, command: []string{"image", "verify"}, again: true},
+	}
+}
+
+// harm changes what is stored, in ways that can be made good from here.
+func harm(t *testing.T, dir string) {
+	t.Helper()
+	layers, err := filepath.Glob(filepath.Join(dir, "layers/sha256-*"))
+	if err != nil || len(layers) == 0 {
+		t.Fatalf("no layers: %v", err)
+	}
+	names, err := filepath.Glob(filepath.Join(dir, "images/rkt/names/*"))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no names: %v", err)
+	}
+	for _, l := range layers {
+		if err := os.WriteFile(filepath.Join(l, "harm"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, n := range names {
+		if err := os.Remove(n); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -118,6 +144,9 @@ func (s story) setUp(t *testing.T) (*rkt.Host, []string) {
 	h := rkt.New(t, armed)
 	for _, args := range s.before {
 		h.Must(args...)
+	}
+	if s.harm != nil {
+		s.harm(t, h.Dir)
 	}
 	args := slices.Clone(s.command)
 	for i := range args {

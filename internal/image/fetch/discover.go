@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 	"unicode"
 	"unicode/utf8"
 
@@ -161,11 +162,14 @@ func checkURL(u string) error {
 
 // readSignature reads a signature file that the user named.
 func readSignature(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a fifo must not hold us up
 	if err != nil {
 		return nil, fmt.Errorf("cannot read signature: %w", err)
 	}
 	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return nil, errors.Join(err, fmt.Errorf("cannot read signature %q: it is not a regular file", path))
+	}
 	data, err := io.ReadAll(io.LimitReader(f, wire.MaxSignature+1))
 	switch {
 	case err != nil:

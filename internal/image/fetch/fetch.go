@@ -59,8 +59,8 @@ type Options struct {
 	// AnyPlatform: an image for another kind of machine is welcome, to be kept
 	// or looked at. Of an index, this machine's is chosen all the same.
 	AnyPlatform bool
-	// Config is called at most once, and only if a registry will be asked;
-	// nil is an empty configuration.
+	// Config is called only if a registry or a web server will be asked, once
+	// for each; nil is an empty configuration.
 	Config func() (*config.Config, error)
 	// Progress is one of wire's Progress words.
 	Progress string
@@ -111,6 +111,9 @@ func Image(ctx context.Context, st *store.Store, opt Options, r ref.Ref) (image.
 	}
 	r = r.Abs(cwd)
 	found, err := find(st, r)
+	if err == nil {
+		err = hold(st, r, found)
+	}
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return image.Record{}, err
 	}
@@ -215,7 +218,7 @@ func locked(ctx context.Context, st *store.Store, opt Options, r ref.Ref) (image
 		opt.say("another rkt is fetching %q; waiting for it", r.String())
 		l, err = waitLock(ctx, st, key)
 		if err == nil && opt.Policy != Update {
-			if rec, ferr := Find(st, r); ferr == nil {
+			if rec, ferr := Find(st, r); ferr == nil && hold(st, r, rec) == nil {
 				if _, aerr := Admit(opt, rec, r); !errors.Is(aerr, ErrUnproven) {
 					_ = l.Close()
 					return rec, nil
@@ -233,6 +236,15 @@ func locked(ctx context.Context, st *store.Store, opt Options, r ref.Ref) (image
 		return f.aci(ctx)
 	}
 	return f.oci(ctx)
+}
+
+// hold keeps an image that was found from being collected before it is used; one
+// that just was counts as not found.
+func hold(st *store.Store, r ref.Ref, rec image.Record) error {
+	if !st.Hold(rec.ID) {
+		return fmt.Errorf("cannot find image %q: %w", r.String(), store.ErrNotFound)
+	}
+	return nil
 }
 
 // waitLock waits for a lock, or for ctx.

@@ -12,6 +12,7 @@ import (
 	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/image/ociconfig"
 	"github.com/rkt/rkt/internal/image/settle"
+	"github.com/rkt/rkt/internal/image/store"
 )
 
 // Layers that are unpacked one by one do not always look, under overlayfs, as
@@ -158,19 +159,7 @@ func (f *fetching) write(j *job, plan settle.Plan) (err error) {
 
 // resettle makes j's tree again, from its stored description.
 func (f *fetching) resettle(j *job) error {
-	b, err := f.st.OpenBlob(j.layer.Blob)
-	if err != nil {
-		return err
-	}
-	defer b.Close()
-	text, err := io.ReadAll(io.LimitReader(b, 64*ociconfig.MaxDocument))
-	if err != nil {
-		return err
-	}
-	if err := prove(text, j.layer.Blob, j.layer.Size); err != nil {
-		return err
-	}
-	plan, err := settle.Parse(text)
+	plan, err := description(f.st, j.layer)
 	if err != nil {
 		return err
 	}
@@ -179,4 +168,21 @@ func (f *fetching) resettle(j *job) error {
 		return err
 	}
 	return nil
+}
+
+// description reads what a tree on top is made from.
+func description(st *store.Store, l image.Layer) (settle.Plan, error) {
+	b, err := st.OpenBlob(l.Blob)
+	if err != nil {
+		return settle.Plan{}, err
+	}
+	defer b.Close()
+	text, err := io.ReadAll(io.LimitReader(b, 64*ociconfig.MaxDocument))
+	if err != nil {
+		return settle.Plan{}, err
+	}
+	if err := prove(text, l.Blob, l.Size); err != nil {
+		return settle.Plan{}, err
+	}
+	return settle.Parse(text)
 }

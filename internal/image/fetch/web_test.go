@@ -258,3 +258,42 @@ func lookup(t *testing.T, st *store.Store, url string) store.URLState {
 	}
 	return u
 }
+
+// A page that cannot be had, or says nothing of the name, sends the question up;
+// one on another host is followed.
+func TestDiscoveryWalk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	name, err := aci_.ParseName("example.com/a/b:v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, h := range map[string]http.HandlerFunc{
+		"401":    func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) },
+		"403":    func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) },
+		"404":    func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) },
+		"429":    func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) },
+		"500":    func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
+		"silent": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>hello")) },
+		"others'": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(`<meta name=ac-discovery content="example.com/ab https://x.example.com/{name}.{ext}">`))
+		},
+		"loop": func(w http.ResponseWriter, q *http.Request) { http.Redirect(w, q, q.RequestURI, 302) },
+		"http": func(w http.ResponseWriter, q *http.Request) { http.Redirect(w, q, "http://example.com/page", 302) },
+	} {
+		s := sites(t)
+		s.Handle("https://example.com/a/b", h)
+		s.Text("http://example.com/page", `<meta name=ac-discovery content="example.com https://evil.example.com/{name}.{ext}">`)
+		s.Handle("https://example.com/a", func(w http.ResponseWriter, q *http.Request) { http.Redirect(w, q, "https://www.example.com/page", 301) })
+		s.Text("https://www.example.com/page", page)
+		d, err := fetch.Discover(t.Context(), options(t), name)
+		if err != nil || len(d.Endpoints) != 1 || d.Endpoints[0].ACI != place("example.com/a/b", "v1") {
+			t.Errorf("%s: %+v, %v", what, d, err)
+		}
+		s.Gone("https://example.com/a")
+		if d, err := fetch.Discover(t.Context(), options(t), name); err == nil {
+			t.Errorf("%s: with nothing above it: %+v", what, d)
+		}
+	}
+}

@@ -32,7 +32,7 @@ func unpackBlob(ctx context.Context, request string, in io.Reader, dir *os.File)
 	if err := json.Unmarshal([]byte(request), &req); err != nil {
 		return wire.UnpackResult{}, fmt.Errorf("cannot read request: %w", err)
 	}
-	var opt unpack.Options
+	opt := unpack.Options{Rootless: req.Unowned, Unowned: req.Unowned}
 	var res unpack.Result
 	var err error
 	switch req.Format {

@@ -140,8 +140,15 @@ func (s *Store) locked(c *Collected, f func() error) error {
 // expire drops the images that nobody used for the time of grace.
 func (s *Store) expire(p Policy, all map[image.ID]*image.Record, c *Collected) error {
 	now := time.Now()
+	pins, err := s.livePins()
+	if err != nil {
+		return fmt.Errorf("cannot learn of fetches in progress: %w", err)
+	}
 	for _, id := range sortedIDs(all) {
 		r := all[id]
+		if pins["image "+string(id.Digest())] {
+			continue // whoever fetched it has not come to use it yet
+		}
 		used, err := s.LastUsed(id)
 		if err != nil {
 			return err

@@ -199,6 +199,32 @@ func TestCollectSparesFetches(t *testing.T) {
 	verify(t, s)
 }
 
+// An image that was just committed, or is held, stays until its process is done.
+func TestCollectSparesHeldImages(t *testing.T) {
+	s := newStore(t)
+	old := commitImage(t, s, "old", nil, "base")
+	must(t, s.Close())
+	fetcher := reopen(t, s)
+	if !fetcher.Hold(old.ID) {
+		t.Fatal("no image")
+	}
+	fresh := commitImage(t, fetcher, "fresh", nil, "new")
+	c, err := reopen(t, s).Collect(Policy{})
+	must(t, err)
+	if len(c.Images) != 0 {
+		t.Errorf("%+v", c)
+	}
+	must(t, fetcher.Close())
+	c, err = reopen(t, s).Collect(Policy{})
+	must(t, err)
+	if len(c.Images) != 2 {
+		t.Errorf("%+v", c)
+	}
+	if s.Hold(fresh.ID) {
+		t.Error("held an image that is gone")
+	}
+}
+
 // abandon lets go of a file's lock as the death of its process would.
 func abandon(t *testing.T, f *os.File) {
 	t.Helper()

@@ -29,7 +29,7 @@ import (
 // was imported are kept: new names go in front, trust only ever rises, and a
 // record of less trust does not change the layers of one of more.
 //
-// Commit takes the store's lock exclusively.
+// Commit takes the store's lock exclusively. It keeps the image as Hold does.
 func (s *Store) Commit(rec image.Record) error {
 	if err := check(rec); err != nil {
 		return fmt.Errorf("cannot store image %s: %w", rec.ID, err)
@@ -51,6 +51,10 @@ func (s *Store) Commit(rec image.Record) error {
 		return fmt.Errorf("cannot store image %s: %w", rec.ID, err)
 	}
 	all[rec.ID] = &rec
+	// From now on it could be collected, were it not for this.
+	if err := s.pin("image", rec.ID.Digest()); err != nil {
+		return err
+	}
 
 	failpoint.Hit("store/commit-before-record")
 	if err := s.writeRecord(&rec, false); err != nil {
@@ -66,6 +70,7 @@ func (s *Store) Commit(rec image.Record) error {
 	if err := s.writeShelf(&rec); err != nil {
 		return err
 	}
+	failpoint.Hit("store/commit-after-shelf")
 	for _, other := range all {
 		if other.ID != rec.ID && dropNames(other, rec.Names) {
 			if err := s.writeRecord(other, true); err != nil {

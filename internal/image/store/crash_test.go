@@ -26,8 +26,25 @@ var crashes = map[string]func(t testing.TB, s *Store){
 	},
 	"commit an ACI": func(t testing.TB, s *Store) {
 		r := addACI(t, s, "aci")
-		r.Names = []string{"n"}
+		r.Name, r.Names = "example.com/aci", []string{"n"}
 		must(t, s.Commit(r))
+		if list, err := s.ByAppcName(r.Name); err != nil || len(list) != 1 {
+			t.Errorf("by its name: %v, %v", list, err)
+		}
+	},
+	"keep a cut download": func(t testing.TB, s *Store) {
+		const url = "https://example.com/a.aci"
+		w, err := s.NewBlob()
+		must(t, err)
+		_, err = w.Write([]byte("half of it"))
+		must(t, err)
+		must(t, s.KeepCut(url, w, "note"))
+		f, note, err := s.TakeCut(url)
+		must(t, err)
+		if f == nil || note != "note" {
+			t.Fatalf("took %v, %q", f, note)
+		}
+		must(t, f.Close())
 	},
 	"remove": func(t testing.TB, s *Store) {
 		r, err := s.ByName("b")

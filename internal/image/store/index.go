@@ -53,6 +53,20 @@ type index struct {
 // each name of an image, or one without a name. The caller holds the lock
 // exclusively.
 func (s *Store) writeIndex(all map[image.ID]*image.Record) error {
+	b, err := s.makeIndex(all)
+	if err != nil {
+		return err
+	}
+	failpoint.Hit("store/before-index")
+	if err := atomicfile.Write(filepath.Join(s.images, "index.json"), b, fileMode); err != nil {
+		return err
+	}
+	failpoint.Hit("store/after-index")
+	return nil
+}
+
+// makeIndex is what index.json has to say.
+func (s *Store) makeIndex(all map[image.ID]*image.Record) ([]byte, error) {
 	idx := index{SchemaVersion: 2, MediaType: typeIndex, Manifests: []descriptor{}}
 	for _, id := range sortedIDs(all) {
 		r := all[id]
@@ -61,7 +75,7 @@ func (s *Store) writeIndex(all map[image.ID]*image.Record) error {
 			continue // a damaged image must not hide the others
 		}
 		if err != nil {
-			return fmt.Errorf("cannot list image %s in index.json: %w", id, err)
+			return nil, fmt.Errorf("cannot list image %s in index.json: %w", id, err)
 		}
 		if len(r.Names) == 0 {
 			idx.Manifests = append(idx.Manifests, d)
@@ -73,14 +87,9 @@ func (s *Store) writeIndex(all map[image.ID]*image.Record) error {
 	}
 	b, err := json.MarshalIndent(idx, "", " ")
 	if err != nil {
-		return fmt.Errorf("cannot encode index.json: %w", err)
+		return nil, fmt.Errorf("cannot encode index.json: %w", err)
 	}
-	failpoint.Hit("store/before-index")
-	if err := atomicfile.Write(filepath.Join(s.images, "index.json"), append(b, '\n'), fileMode); err != nil {
-		return err
-	}
-	failpoint.Hit("store/after-index")
-	return nil
+	return append(b, '\n'), nil
 }
 
 // layoutName is a canonical name in the grammar that image-spec gives for

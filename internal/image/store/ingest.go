@@ -28,7 +28,7 @@ type pinFile struct {
 	have map[string]bool
 }
 
-// pin makes sure that Collect spares d (kind "blob" or "layer") until the Store
+// pin makes sure that Collect spares d (kind "blob", "layer" or "image") until the Store
 // is closed. The caller holds the store's lock, shared at least.
 func (s *Store) pin(kind string, d image.Digest) error {
 	s.mu.Lock()
@@ -49,6 +49,18 @@ func (s *Store) pin(kind string, d image.Digest) error {
 	}
 	s.pins.have[line] = true
 	return nil
+}
+
+// Hold keeps an image from being collected, though not from being removed by
+// name, until the Store is closed: for a process that is about to use it. It
+// says whether the image is there.
+func (s *Store) Hold(id image.ID) bool {
+	if _, err := image.ParseDigest(string(id.Digest())); err != nil {
+		return false
+	}
+	defer s.pinShared("image", id.Digest())()
+	_, err := os.Lstat(s.recordPath(id))
+	return err == nil
 }
 
 func (p *pinFile) close() error {

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rkt/rkt/internal/failpoint"
 	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/linux/atomicfile"
 	"github.com/rkt/rkt/internal/linux/flock"
@@ -110,7 +111,9 @@ func (s *Store) KeepCut(url string, w *BlobWriter, note string) error {
 		}
 	}
 	if err == nil {
+		failpoint.Hit("store/before-cut-rename")
 		err = os.Rename(w.f.Name(), path)
+		failpoint.Hit("store/after-cut-rename")
 	}
 	if err == nil {
 		err = atomicfile.Write(path+noteEnd, []byte(note), fileMode)

@@ -16,27 +16,28 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/linux/safepath"
+	"github.com/rkt/rkt/internal/linux/xattr"
 )
 
 const paxXattr = "SCHILY.xattr."
 
-// keepXattr says whether an extended attribute belongs to the image. The marks
-// of overlayfs are ours alone: an image that could set them would forge
-// whiteouts, or point a redirect or a metacopy at another layer's file. Labels
-// of a security module belong to the host.
-func keepXattr(name string) bool {
-	for _, p := range []string{"trusted.overlay.", "user.overlay.", "security.selinux", "security.SMACK64",
-		"security.apparmor", "security.ima", "security.evm", "system.nfs4_acl"} {
-		if strings.HasPrefix(name, p) {
-			return false
-		}
+// own gives what is behind a descriptor, of whatever kind, its owner.
+func (x *extractor) own(fd int, hdr *tar.Header) error {
+	if x.opt.Unowned {
+		return nil
 	}
-	for _, p := range []string{"user.", "trusted.", "security.", "system.posix_acl_"} {
-		if strings.HasPrefix(name, p) && len(name) > len(p) {
-			return true
-		}
+	if err := unix.Fchownat(fd, "", hdr.Uid, hdr.Gid, unix.AT_EMPTY_PATH); err != nil {
+		return ownerError(err, hdr)
 	}
-	return false // another system's
+	return nil
+}
+
+// mode is hdr's; at least is what an ordinary user needs to go on.
+func (x *extractor) mode(hdr *tar.Header, least uint32) uint32 {
+	if x.opt.Unowned {
+		return uint32(hdr.Mode)&0o1777 | least
+	}
+	return uint32(hdr.Mode) & 0o7777
 }
 
 // xattrs sets hdr's extended attributes through set, noting those left out.
@@ -49,7 +50,7 @@ func (x *extractor) xattrs(hdr *tar.Header, set func(name string, value []byte) 
 		if !ok {
 			continue
 		}
-		if !keepXattr(name) || x.opt.Rootless && strings.HasPrefix(name, "trusted.") {
+		if !xattr.Travels(name) || x.opt.Rootless && strings.HasPrefix(name, "trusted.") || x.opt.Unowned && strings.HasPrefix(name, "security.") {
 			x.note("extended attribute %q of %q", shorten(name), shorten(hdr.Name))
 			continue
 		}
@@ -85,7 +86,7 @@ func (x *extractor) clearXattrs(fd int) error {
 		break
 	}
 	for name := range bytes.SplitSeq(list, []byte{0}) {
-		if n := string(name); keepXattr(n) {
+		if n := string(name); xattr.Travels(n) {
 			if err := unix.Fremovexattr(fd, n); err != nil && err != unix.ENODATA {
 				return err
 			}
@@ -119,8 +120,8 @@ func (x *extractor) nodeAttributes(in *dir, base string, hdr *tar.Header) error 
 		return err
 	}
 	defer unix.Close(fd)
-	if err := unix.Fchownat(fd, "", hdr.Uid, hdr.Gid, unix.AT_EMPTY_PATH); err != nil {
-		return ownerError(err, hdr)
+	if err := x.own(fd, hdr); err != nil {
+		return err
 	}
 	// A magic link of proc leads to this very inode, or not at all.
 	self := "/proc/self/fd/" + strconv.Itoa(fd)
@@ -129,7 +130,7 @@ func (x *extractor) nodeAttributes(in *dir, base string, hdr *tar.Header) error 
 		if x.acl {
 			_ = unix.Removexattr(self, "system.posix_acl_access")
 		}
-		if err := unix.Chmod(self, uint32(hdr.Mode)&0o7777); err != nil {
+		if err := unix.Chmod(self, x.mode(hdr, 0o400)); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@
 package unpack
 
 import (
+	"archive/tar"
 	"container/list"
 	"errors"
 	"fmt"
@@ -267,7 +268,7 @@ func (x *extractor) mkdir(in *dir, name string) (*dir, error) {
 
 // plainDir gives d what a directory without an entry has.
 func (x *extractor) plainDir(d *dir) error {
-	if err := unix.Fchown(d.fd, 0, 0); err != nil {
+	if err := x.own(d.fd, &tar.Header{}); err != nil { // root's
 		return err
 	}
 	d.times, d.dirty = [2]unix.Timespec{}, true

@@ -306,10 +306,10 @@ func (x *extractor) dirAttributes(d *dir, hdr *tar.Header, had bool) error {
 			return err
 		}
 	}
-	if err := unix.Fchown(d.fd, hdr.Uid, hdr.Gid); err != nil {
-		return ownerError(err, hdr)
+	if err := x.own(d.fd, hdr); err != nil {
+		return err
 	}
-	if err := unix.Fchmod(d.fd, uint32(hdr.Mode)&0o7777); err != nil {
+	if err := unix.Fchmod(d.fd, x.mode(hdr, 0o700)); err != nil {
 		return err
 	}
 	if err := x.xattrs(hdr, func(name string, value []byte) error {
@@ -345,10 +345,10 @@ func (x *extractor) file(dirname, base string, hdr *tar.Header, data io.Reader) 
 	if err := x.dropInheritedACL(fd, false); err != nil {
 		return err
 	}
-	if err := unix.Fchown(fd, hdr.Uid, hdr.Gid); err != nil {
-		return ownerError(err, hdr)
+	if err := x.own(fd, hdr); err != nil {
+		return err
 	}
-	if err := unix.Fchmod(fd, uint32(hdr.Mode)&0o7777); err != nil {
+	if err := unix.Fchmod(fd, x.mode(hdr, 0o400)); err != nil {
 		return err
 	}
 	if err := x.xattrs(hdr, func(name string, value []byte) error {

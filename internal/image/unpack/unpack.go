@@ -63,6 +63,10 @@ type Options struct {
 	// into user.overlay.* (overlayfs option userxattr), device nodes are left
 	// out and noted.
 	Rootless bool
+	// Unowned: the caller is an ordinary user who wants the files, not a root to
+	// run: all is theirs to read and, directories, to write; owners and what only
+	// root may set are left out. It goes with Rootless.
+	Unowned bool
 	// InProcess: do not run igzip, unpigz or xz, though they are there.
 	InProcess bool
 }

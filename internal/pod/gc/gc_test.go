@@ -258,6 +258,7 @@ func TestImages(t *testing.T) {
 	st, err := store.Open(dir)
 	must(t, err)
 	used, idle := commit(t, st, "used"), commit(t, st, "idle")
+	must(t, st.Close()) // as the end of the fetching process
 	p := newPod(t, dir, lifecycle.Prepared)
 	m := pod.Manifest{Apps: []pod.RuntimeApp{{Name: "a", Image: pod.RuntimeImage{ID: used.ID}}}}
 	b, err := m.Encode()

@@ -169,6 +169,8 @@ type Root struct {
 // UnpackRequest says how to read the stream on descriptor 0.
 type UnpackRequest struct {
 	Format string `json:"format"` // FormatLayer or FormatACI
+	// Unowned: the files are for an ordinary user to look at, see unpack.Options.
+	Unowned bool `json:"unowned,omitempty"`
 }
 
 // Formats of an UnpackRequest.
