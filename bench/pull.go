@@ -5,13 +5,18 @@ package main
 import (
 	"archive/tar"
 	"encoding/binary"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/rkt/rkt/test/layout"
 	"github.com/rkt/rkt/test/registry"
@@ -100,13 +105,63 @@ func fill(tw *tar.Writer, seed int) error {
 	return nil
 }
 
+// sizeOf is what an image's blobs take in the registry, without its manifest.
+func (b *bench) sizeOf(s *registry.Server, tag string) (blobs map[string]int64, err error) {
+	raw, err := b.output([]string{"skopeo"}, "inspect", "--raw", "--tls-verify=false", s.URL(tag))
+	if err != nil {
+		return nil, err
+	}
+	type descriptor struct {
+		Digest string
+		Size   int64
+	}
+	var m struct {
+		Config descriptor
+		Layers []descriptor
+	}
+	if err := json.Unmarshal([]byte(raw), &m); err != nil {
+		return nil, err
+	}
+	blobs = map[string]int64{}
+	for _, d := range append(m.Layers, m.Config) {
+		blobs[d.Digest] = d.Size
+	}
+	return blobs, nil
+}
+
+// onlyMissing checks that so much came from the registry as tag has and first
+// has not.
+func (b *bench) onlyMissing(s *registry.Server, tag, first string) error {
+	sent := s.Sent()
+	want, err := b.sizeOf(s, tag)
+	if err != nil {
+		return err
+	}
+	if first != "" {
+		have, err := b.sizeOf(s, first)
+		if err != nil {
+			return err
+		}
+		maps.DeleteFunc(want, func(digest string, _ int64) bool { _, ok := have[digest]; return ok })
+	}
+	total := int64(0)
+	for _, size := range want {
+		total += size
+	}
+	if sent != total {
+		return fmt.Errorf("the registry sent %d bytes, want %d", sent, total)
+	}
+	return nil
+}
+
 // puller pulls a tag into an empty store, or into one that has first.
 func (b *bench) puller(name string, s *registry.Server, tag, first string) contender {
 	dir := "pull-" + tag + first
 	rkt := b.rktOn(dir)
 	return contender{
-		name: name,
-		argv: append(slices.Clone(rkt), "fetch", s.URL(tag)),
+		check: func([]byte) error { return b.onlyMissing(s, tag, first) },
+		name:  name,
+		argv:  append(slices.Clone(rkt), "fetch", s.URL(tag)),
 		prepare: func() error {
 			if err := os.RemoveAll(filepath.Join(b.o.work, dir)); err != nil {
 				return err
@@ -116,6 +171,7 @@ func (b *bench) puller(name string, s *registry.Server, tag, first string) conte
 					return err
 				}
 			}
+			s.Forget()
 			syscall.Sync()
 			return nil
 		},
@@ -142,12 +198,132 @@ func (b *bench) podmanPuller(s *registry.Server, tag, first string) contender {
 	}
 }
 
+// skopeoPuller copies a tag into a layout and unpacks it, as those do who have
+// no engine.
+func (b *bench) skopeoPuller(s *registry.Server, tag string) contender {
+	dir := filepath.Join(b.o.work, "skopeo")
+	script := fmt.Sprintf("skopeo copy -q --src-tls-verify=false %s oci:%s/layout:%s && umoci unpack --image %s/layout:%s %s/bundle", s.URL(tag), dir, tag, dir, tag, dir)
+	return contender{
+		name: "skopeo + umoci",
+		argv: []string{"sh", "-c", script},
+		prepare: func() error {
+			if err := os.RemoveAll(dir); err != nil {
+				return err
+			}
+			syscall.Sync()
+			return os.Mkdir(dir, 0o700)
+		},
+	}
+}
+
+// containerdPuller pulls through a containerd of its own, which is started anew
+// on an empty root before each run. stop ends the last one.
+func (b *bench) containerdPuller(s *registry.Server, tag string) (c contender, stop func()) {
+	dir := filepath.Join(b.o.work, "containerd")
+	socket := filepath.Join(dir, "sock")
+	var running *exec.Cmd
+	stop = func() {
+		if running != nil {
+			_ = running.Process.Kill()
+			_ = running.Wait()
+			running = nil
+		}
+	}
+	prepare := func() error {
+		stop()
+		// Its snapshotter may leave mounts of its probing behind if it is killed.
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return err
+		}
+		config := filepath.Join(dir, "config.toml")
+		if err := os.WriteFile(config, []byte("version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"), 0o600); err != nil {
+			return err
+		}
+		cmd := exec.Command("containerd", "--config", config, "--root", dir+"/root", "--state", dir+"/state", "--address", socket, "--log-level", "error")
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		running = cmd
+		for range 500 {
+			if _, err := b.output([]string{"ctr"}, "--address", socket, "version"); err == nil {
+				syscall.Sync()
+				return nil
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		return errors.New("containerd does not answer")
+	}
+	return contender{
+		name:    "containerd",
+		argv:    []string{"ctr", "--address", socket, "images", "pull", "--plain-http", s.Addr + "/" + tag + ":latest"},
+		prepare: prepare,
+	}, stop
+}
+
 func pull(b *bench, n int) ([]result, error) {
 	s, err := b.big()
 	if err != nil {
 		return nil, err
 	}
-	return b.race(n, b.puller("rkt", s, "big", ""), b.podmanPuller(s, "big", ""))
+	containerd, stop := b.containerdPuller(s, "big")
+	defer stop()
+	return b.race(n, b.puller("rkt", s, "big", ""), b.podmanPuller(s, "big", ""), containerd, b.skopeoPuller(s, "big"))
+}
+
+// pullMemory samples what the processes of a pull hold together and takes the
+// most.
+func pullMemory(b *bench, n int) ([]result, error) {
+	s, err := b.big()
+	if err != nil {
+		return nil, err
+	}
+	var results []result
+	for _, c := range []contender{b.puller("rkt", s, "big", ""), b.podmanPuller(s, "big", "")} {
+		r := result{name: c.name, unit: "KiB"}
+		if c.name == "podman" && b.noPod != "" {
+			results = append(results, without(c.name, b.noPod))
+			continue
+		}
+		for range n {
+			if err := c.prepare(); err != nil {
+				return nil, err
+			}
+			peak, err := peakOf(c.argv)
+			if err != nil {
+				return nil, err
+			}
+			r.samples = append(r.samples, peak)
+		}
+		results = append(results, r)
+	}
+	return results, nil
+}
+
+// peakOf runs argv and returns the most, in KiB of PSS, that it and its
+// descendants held at any of some hundred looks.
+func peakOf(argv []string) (float64, error) {
+	cmd := exec.Command(argv[0], argv[1:]...)
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	peak := 0.0
+	for {
+		kib := 0.0
+		for _, pid := range append(descendants(cmd.Process.Pid), cmd.Process.Pid) {
+			kib += pss(pid)
+		}
+		peak = max(peak, kib)
+		select {
+		case err := <-ended:
+			return peak, err
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 func pullShared(b *bench, n int) ([]result, error) {

@@ -53,6 +53,9 @@ func race(n int, contenders ...contender) ([]result, error) {
 				continue
 			}
 			took, err := once(c)
+			if err == nil && took > time.Second {
+				fmt.Fprintf(os.Stderr, "  %s: %v\n", c.name, took.Round(time.Millisecond))
+			}
 			switch {
 			case err != nil && round == 0 && !strings.HasPrefix(c.name, "rkt"):
 				results[i].absent = firstLine(err.Error())

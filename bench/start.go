@@ -38,9 +38,11 @@ var rows = []row{
 	{"start-none", "the same with a network namespace", "podman", 0.10, 0.05, 40, startNone},
 	{"memory", "memory held per idle pod beside the app (PSS, ten pods)", "", 4096, 2048, 10, memory},
 	{"list", "rkt list with 1,000 pods", "", 100, 0, 20, list},
+	{"image-list", "rkt image list with 1,000 images", "", 100, 0, 20, imageList},
 	{"gc", "rkt gc of 1,000 exited pods", "", 5000, 0, 1, gc},
 	{"scale", "start with 1,000 images and 1,000 pods in the data directory", "rkt, one image", 1.1, 0, 100, scale},
 	{"pull", "pull of a six-layer, 1.1 GB image from a registry on loopback", "podman", 0.5, 0, 3, pull},
+	{"pull-memory", "memory of all processes at the peak of that pull (PSS)", "", 146_484, 0, 2, pullMemory},
 	{"pull-shared", "pull of an image that shares five of those six layers", "rkt, that layer alone", 1.25, 0, 3, pullShared},
 }
 
@@ -153,14 +155,8 @@ func scale(b *bench, n int) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(b.o.work, "thousand")
-	if err := thousandImages(dir, b.root); err != nil {
+	if err := b.fetchThousand(full); err != nil {
 		return nil, err
-	}
-	for i := range 1000 {
-		if _, err := b.fetch(full, fmt.Sprintf("oci:%s:%d", dir, i)); err != nil {
-			return nil, err
-		}
 	}
 	one := b.rktOn("one")
 	id, err := b.fetch(one, "oci:"+b.layout+":"+images.Tiny)
@@ -169,6 +165,44 @@ func scale(b *bench, n int) ([]result, error) {
 	}
 	run := []string{"run", "--net=host", id, "--exec=/bin/true"}
 	return race(n, contender{name: "rkt", argv: append(full, run...)}, contender{name: "rkt, one image", argv: append(one, run...)})
+}
+
+// fetchThousand gives rkt's data directory 1,000 images that differ in their
+// configuration.
+func (b *bench) fetchThousand(rkt []string) error {
+	dir := filepath.Join(b.o.work, "thousand")
+	if _, err := os.Stat(dir); err != nil {
+		if err := thousandImages(dir, b.root); err != nil {
+			return err
+		}
+	}
+	for i := range 1000 {
+		if _, err := b.fetch(rkt, fmt.Sprintf("oci:%s:%d", dir, i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// imageList measures with 1,000 images, and with one to see what they cost.
+func imageList(b *bench, n int) ([]result, error) {
+	full, one := b.rktOn("images-1000"), b.rktOn("images-1")
+	if err := b.fetchThousand(full); err != nil {
+		return nil, err
+	}
+	if _, err := b.fetch(one, "oci:"+b.layout+":"+images.Tiny); err != nil {
+		return nil, err
+	}
+	lists := func(want int) func([]byte) error {
+		return func(out []byte) error {
+			if got := strings.Count(string(out), "\n") - 1; got != want {
+				return fmt.Errorf("rkt image list shows %d images, want %d", got, want)
+			}
+			return nil
+		}
+	}
+	return race(n, contender{name: "rkt", argv: append(full, "image", "list"), check: lists(1000)},
+		contender{name: "rkt, one image", argv: append(one, "image", "list"), check: lists(1)})
 }
 
 func thousandImages(dir, root string) error {

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
@@ -46,6 +47,8 @@ type Server struct {
 	mu     sync.Mutex
 	faults Faults
 	blobs  map[string]int // digest → how often its body was asked for
+
+	sent atomic.Int64 // bytes of blobs
 }
 
 // Start serves the blobs that are pushed to it from dir.
@@ -82,11 +85,15 @@ func (s *Server) Served(digest string) int {
 	return s.blobs[digest]
 }
 
-// Forget sets the counts of Served to 0.
+// Sent is how many bytes of blobs were sent.
+func (s *Server) Sent() int64 { return s.sent.Load() }
+
+// Forget sets the counts of Served and Sent to 0.
 func (s *Server) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.blobs = map[string]int{}
+	s.sent.Store(0)
 }
 
 func (s *Server) wrap(inner http.Handler) http.Handler {
@@ -114,9 +121,33 @@ func (s *Server) wrap(inner http.Handler) http.Handler {
 		if blob && (f.StallAfter > 0 || f.CutAfter > 0 || f.Flip > 0) {
 			w = &faulty{ResponseWriter: w, faults: f, stopped: s.stopped, gone: r.Context()}
 		}
+		if blob {
+			w = &counted{w, &s.sent}
+		}
 		inner.ServeHTTP(w, r)
 	})
 }
+
+// counted counts what is sent of a body, and leaves sendfile possible.
+type counted struct {
+	http.ResponseWriter
+	n *atomic.Int64
+}
+
+func (c *counted) Write(b []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(b)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+func (c *counted) ReadFrom(r io.Reader) (int64, error) {
+	n, err := io.Copy(c.ResponseWriter, r)
+	c.n.Add(n)
+	return n, err
+}
+
+// Unwrap is http.ResponseController's.
+func (c *counted) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 // faulty spoils a body on its way out.
 type faulty struct {

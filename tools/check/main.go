@@ -82,10 +82,10 @@ func run(only string, list, install bool, fuzztime time.Duration) error {
 }
 
 // packages are what the tests need of Debian: peers that check our work
-// (umoci, skopeo, podman, crun), real software for images (etcd, nginx), and
+// (umoci, skopeo, podman, crun, containerd), real software for images (etcd, nginx), and
 // compressors.
 var packages = []string{
-	"attr", "bzip2", "crun", "docker-registry", "etcd-client", "etcd-server", "gcc", "git", "gnupg", "groff-base", "isal", "jq",
+	"attr", "bzip2", "containerd", "crun", "docker-registry", "etcd-client", "etcd-server", "gcc", "git", "gnupg", "groff-base", "isal", "jq",
 	"libc6-dev", "libcap2-bin", "libseccomp-dev", "nginx-light", "openssl", "pigz", "podman", "runc", "skopeo",
 	"systemd-container", "umoci", "xz-utils", "zstd", "busybox-static", "procps", "iproute2", "uidmap",
 }

@@ -71,7 +71,7 @@ func receive(ctx context.Context, w *store.BlobWriter, r io.Reader, size int64, 
 		n, rerr := r.Read(buf)
 		if n > 0 {
 			if size >= 0 && w.Size()+int64(n) > size {
-				return fmt.Errorf("it is longer than the manifest says (%d bytes)", size)
+				return wrong("it is longer than the manifest says (%d bytes)", size)
 			}
 			if _, err := w.Write(buf[:n]); err != nil {
 				return err

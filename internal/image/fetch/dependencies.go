@@ -173,7 +173,7 @@ func (c *closure) commit() error {
 		}
 		jobs = append(jobs, n.others...)
 	}
-	if err := commit(jobs); err != nil {
+	if err := commit(c.nodes[0].f.st, jobs); err != nil {
 		return err
 	}
 	for _, n := range slices.Backward(c.order()) {

@@ -11,9 +11,11 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 
 	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/image/fetch/wire"
+	"github.com/rkt/rkt/internal/image/ref"
 	"github.com/rkt/rkt/internal/image/settle"
 	"github.com/rkt/rkt/internal/image/store"
 )
@@ -26,6 +28,7 @@ type job struct {
 	stored bool // the blob is there
 	format string
 	hidden bool // the image needs no tree of it
+	pieces bool // the blob is of several origins
 
 	blob   *store.BlobWriter
 	tree   *store.LayerDir
@@ -41,6 +44,34 @@ func (j *job) abort() {
 		_ = j.tree.Abort()
 	}
 }
+
+// leave is abort after err, but for what the next fetch of the layer can go on
+// with.
+func (j *job) leave(err error) {
+	if j.blob != nil && !final(err) {
+		j.blob.Keep()
+	}
+	j.abort()
+}
+
+// final tells whether to try again is to fail again, so that what was received
+// is of no use: the registry refuses, the image is wrong, the disk is full. What
+// may pass is a network, a server or a process that broke down.
+func final(err error) bool {
+	var reported *wire.Error
+	var wrong *wrongError
+	return errors.As(err, &reported) && reported.Refused || errors.As(err, &wrong) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// wrongError is that of an image which is not what its documents say.
+type wrongError struct{ error }
+
+func (e *wrongError) Unwrap() error { return e.error }
+
+func wrong(format string, args ...any) error { return &wrongError{fmt.Errorf(format, args...)} }
+
+// errCorrupt is in the error of a blob with another digest than was asked for.
+var errCorrupt = errors.New("the download is corrupt")
 
 // plan lists the jobs for layers, one per blob, biggest first so that the last
 // one running is a small one, and those that need nothing.
@@ -118,16 +149,28 @@ func (f *fetching) run(ctx context.Context, h *helper, jobs []*job) (err error) 
 	stop()
 	if err := context.Cause(ctx); err != nil {
 		for _, j := range jobs {
-			j.abort()
+			j.leave(err)
 		}
 		return err
 	}
 	return nil
 }
 
-// do brings one layer: its blob from the helper, unless it is stored, and its
-// tree from the blob while that is still growing.
+// do brings one layer. A blob that came in several pieces, from an earlier fetch
+// or over several connections, and is corrupt, is fetched once more in one.
 func (f *fetching) do(ctx context.Context, h *helper, j *job, slots chan struct{}) error {
+	err := f.bring(ctx, h, j, slots, false)
+	if errors.Is(err, errCorrupt) && j.pieces && ctx.Err() == nil {
+		f.opt.say("layer %s: %v; fetching it again", j.layer.Blob.ID().Short(), err)
+		j.abort()
+		err = f.bring(ctx, h, j, slots, true)
+	}
+	return err
+}
+
+// bring gets j's blob from the helper, unless it is stored, and its tree from
+// the blob while that is still growing.
+func (f *fetching) bring(ctx context.Context, h *helper, j *job, slots chan struct{}, whole bool) error {
 	file, grow := (*os.File)(nil), newGrowing()
 	received := make(chan error, 1)
 	if j.stored {
@@ -142,37 +185,57 @@ func (f *fetching) do(ctx context.Context, h *helper, j *job, slots chan struct{
 		if h == nil {
 			return errors.New("its blob is not in the store")
 		}
-		r, done, err := h.want(ctx, wire.Want{ID: j.id, Show: true, Blob: wire.Descriptor{
-			MediaType: j.layer.MediaType, Digest: string(j.layer.Blob), Size: j.layer.Size}})
+		lane, err := h.lane(ctx)
 		if err != nil {
 			return err
 		}
-		if j.blob, err = f.st.NewBlobAlgo(j.layer.Blob.Algorithm()); err != nil {
+		if err := f.begin(j); err != nil {
 			return err
 		}
 		if file, err = j.blob.Reader(); err != nil {
 			return err
 		}
-		go func() {
-			err := f.download(ctx, j, r, grow)
-			if err == nil {
-				done()
+		have := j.blob.Size()
+		if have > 0 && f.opt.Progress != wire.ProgressNone {
+			f.opt.say("layer %s: going on after %d of %d bytes", j.layer.Blob.ID().Short(), have, j.layer.Size)
+		}
+		grow.grown(int(have))
+		j.pieces = have > 0 || f.ref.Kind == ref.Docker && j.layer.Size >= wire.InParts
+		if have == j.layer.Size && have > 0 {
+			h.free <- lane
+			grow.end(nil)
+			received <- verify(j.blob, j.layer)
+		} else {
+			r, done, err := h.ask(wire.Want{ID: j.id, Lane: lane, Show: true, Offset: have, Whole: whole, Blob: wire.Descriptor{
+				MediaType: j.layer.MediaType, Digest: string(j.layer.Blob), Size: j.layer.Size}})
+			if err != nil {
+				_ = file.Close()
+				return err
 			}
-			received <- err
-		}()
+			go func() {
+				err := f.download(ctx, j, r, grow)
+				if err == nil || errors.Is(err, errCorrupt) {
+					done() // the lane was read to the blob's end
+				}
+				received <- err
+			}()
+		}
 	}
 	defer file.Close()
 	uerr := f.unpack(ctx, j, file, grow, slots)
 	// If the blob is corrupt, that is what the user must hear, not what the
 	// extractor made of it: so the download is always seen to its end.
 	derr := <-received
+	var verdict *wire.Error
 	switch {
 	case derr != nil:
 		return derr
+	case errors.As(uerr, &verdict):
+		return &wrongError{uerr} // the same bytes give the same verdict
 	case uerr != nil:
 		return uerr
 	case j.result.DiffID != string(j.layer.DiffID):
-		return fmt.Errorf("it unpacks to %s, the image's configuration says %s", short(j.result.DiffID), short(string(j.layer.DiffID)))
+		return wrong("it unpacks to %s, the image's configuration says %s", short(j.result.DiffID), short(string(j.layer.DiffID)))
 	}
 	j.layer.TreeSize = j.result.TreeSize
 	for _, note := range j.result.Notes {
@@ -180,6 +243,22 @@ func (f *fetching) do(ctx context.Context, h *helper, j *job, slots chan struct{
 	}
 	if h != nil {
 		return h.order(wire.Order{Done: &wire.Done{ID: j.id}})
+	}
+	return nil
+}
+
+// begin makes j's blob, or goes on with what an earlier fetch left of it. A
+// local file is not worth it.
+func (f *fetching) begin(j *job) (err error) {
+	if f.ref.Kind != ref.Docker || j.layer.Size < store.MinPartial {
+		j.blob, err = f.st.NewBlobAlgo(j.layer.Blob.Algorithm())
+		return err
+	}
+	if j.blob, err = f.st.ResumeBlob(string(j.layer.Blob), j.layer.Blob.Algorithm()); err != nil {
+		return err
+	}
+	if j.blob.Size() > j.layer.Size {
+		return j.blob.Restart()
 	}
 	return nil
 }
@@ -198,7 +277,7 @@ func verify(b *store.BlobWriter, want image.Layer) error {
 		return fmt.Errorf("it ended after %d of %d bytes", b.Size(), want.Size)
 	}
 	if got := b.Digest(); got != want.Blob {
-		return fmt.Errorf("the download is corrupt: its digest is %s", short(string(got)))
+		return wrong("%w: its digest is %s", errCorrupt, short(string(got)))
 	}
 	return nil
 }
@@ -232,12 +311,23 @@ func (f *fetching) unpack(ctx context.Context, j *job, file *os.File, grow *grow
 }
 
 // commit stores what jobs brought: first all blobs, then all trees.
-func commit(jobs []*job) error {
+func commit(st *store.Store, jobs []*job) error {
 	defer func() {
 		for _, j := range jobs {
 			j.abort()
 		}
 	}()
+	var trees []*store.LayerDir
+	for _, j := range jobs {
+		if !j.hidden {
+			trees = append(trees, j.tree)
+		}
+	}
+	// The blobs' file system is most often the same: their own syncs find
+	// nothing left to do then.
+	if err := st.SyncLayers(trees); err != nil {
+		return err
+	}
 	for _, j := range jobs {
 		if j.blob == nil {
 			continue

@@ -113,7 +113,7 @@ func (f *fetching) conduct(ctx context.Context, h *helper, state string) (image.
 	if jobs, err = f.settle(&rec, jobs, known); err != nil {
 		return image.Record{}, err
 	}
-	if err := commit(jobs); err != nil {
+	if err := commit(f.st, jobs); err != nil {
 		return image.Record{}, err
 	}
 	for _, b := range []struct {

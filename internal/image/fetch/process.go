@@ -195,11 +195,24 @@ func (h *helper) order(o wire.Order) error {
 // want asks for a blob on a free lane, waiting for one. The blob must be read
 // to its end, good or bad, before done gives the lane back.
 func (h *helper) want(ctx context.Context, w wire.Want) (r io.Reader, done func(), err error) {
+	if w.Lane, err = h.lane(ctx); err != nil {
+		return nil, nil, err
+	}
+	return h.ask(w)
+}
+
+// lane waits for a free lane.
+func (h *helper) lane(ctx context.Context) (int, error) {
 	select {
 	case <-ctx.Done():
-		return nil, nil, context.Cause(ctx)
-	case w.Lane = <-h.free:
+		return 0, context.Cause(ctx)
+	case lane := <-h.free:
+		return lane, nil
 	}
+}
+
+// ask is want on a lane that is free.
+func (h *helper) ask(w wire.Want) (r io.Reader, done func(), err error) {
 	h.readers[w.Lane].Next()
 	if err := h.order(wire.Order{Want: &w}); err != nil {
 		return nil, nil, err

@@ -40,7 +40,7 @@ func repair(ctx context.Context, st *store.Store, opt Options, rec image.Record)
 			if err := f.renderAgain(ctx, j); err != nil {
 				return err
 			}
-			return commit([]*job{j})
+			return commit(st, []*job{j})
 		}
 		if rec.Format == image.ACI {
 			j.format = wire.FormatACI
@@ -61,5 +61,5 @@ func repair(ctx context.Context, st *store.Store, opt Options, rec image.Record)
 	if settled != nil {
 		jobs = append(jobs, settled)
 	}
-	return commit(jobs)
+	return commit(st, jobs)
 }

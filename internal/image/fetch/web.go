@@ -149,7 +149,7 @@ func (f *fetching) signatureAgain(ctx context.Context, address string) ([]byte, 
 // transfer brings the file at web.URL and unpacks it, going on where a download
 // before this one broke off, if it is still the same file.
 func (f *fetching) transfer(ctx context.Context, j *job, web wire.Web) (wire.File, error) {
-	if err := f.begin(j, &web); err != nil {
+	if err := f.beginWeb(j, &web); err != nil {
 		return wire.File{}, err
 	}
 	h, reply, err := startWeb(ctx, f.opt, wire.URL, web)
@@ -201,8 +201,8 @@ func (f *fetching) transfer(ctx context.Context, j *job, web wire.Web) (wire.Fil
 	return *file, h.order(wire.Order{Done: &wire.Done{ID: 1}})
 }
 
-// begin makes j's blob and puts into it what an earlier download left.
-func (f *fetching) begin(j *job, web *wire.Web) (err error) {
+// beginWeb makes j's blob and puts into it what an earlier download left.
+func (f *fetching) beginWeb(j *job, web *wire.Web) (err error) {
 	if j.blob, err = f.st.NewBlob(); err != nil {
 		return err
 	}

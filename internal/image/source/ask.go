@@ -42,7 +42,7 @@ func (*once) Root(context.Context) (wire.Root, error) {
 	return wire.Root{}, errors.New("a file has no manifest of its own")
 }
 
-func (o *once) Open(context.Context, wire.Descriptor, bool) (io.ReadCloser, error) {
+func (o *once) Open(context.Context, wire.Want) (io.ReadCloser, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	f := o.f

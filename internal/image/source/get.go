@@ -147,7 +147,7 @@ func (g *getter) send(w *wire.LaneWriter, want wire.Want) error {
 	if want.Signatures {
 		return g.sendSignatures(w, want.Blob.Digest)
 	}
-	r, err := g.src.Open(g.ctx, want.Blob, want.Manifest)
+	r, err := g.src.Open(g.ctx, want)
 	if err != nil {
 		return w.Fail(err)
 	}
@@ -155,6 +155,7 @@ func (g *getter) send(w *wire.LaneWriter, want wire.Want) error {
 	var seen func(int)
 	if want.Show {
 		g.display.Start(want.ID, want.Blob)
+		g.display.Add(want.ID, int(want.Offset))
 		seen = func(n int) { g.display.Add(want.ID, n) }
 	}
 	return w.Copy(r, seen)

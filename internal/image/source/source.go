@@ -24,8 +24,9 @@ const maxPlain = 256 << 30
 type source interface {
 	// Root gives the manifest or index that the request names.
 	Root(ctx context.Context) (wire.Root, error)
-	// Open gives a blob that the root leads to. Safe for concurrent use.
-	Open(ctx context.Context, blob wire.Descriptor, manifest bool) (io.ReadCloser, error)
+	// Open gives a blob that the root leads to, from want.Offset on. Safe for
+	// concurrent use.
+	Open(ctx context.Context, want wire.Want) (io.ReadCloser, error)
 }
 
 // open chooses the source; scratch is nil if the request has none.
@@ -60,6 +61,14 @@ type local struct {
 
 func (l local) Root(context.Context) (wire.Root, error) { return l.files.Root(l.inner) }
 
-func (l local) Open(_ context.Context, blob wire.Descriptor, _ bool) (io.ReadCloser, error) {
-	return l.files.Open(blob)
+func (l local) Open(_ context.Context, want wire.Want) (io.ReadCloser, error) {
+	r, err := l.files.Open(want.Blob)
+	if err != nil || want.Offset == 0 {
+		return r, err
+	}
+	if _, err := io.CopyN(io.Discard, r, want.Offset); err != nil {
+		_ = r.Close()
+		return nil, fmt.Errorf("cannot read blob %s from byte %d on: %w", want.Blob.Digest, want.Offset, err)
+	}
+	return r, nil
 }

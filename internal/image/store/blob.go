@@ -65,8 +65,8 @@ func (s *Store) pinShared(kind string, d image.Digest) (unlock func()) {
 // writeback is how many bytes of a blob are given to the disk at once.
 const writeback = 8 << 20
 
-// BlobWriter takes in one blob: write it, then Commit or Abort. It is for one
-// goroutine.
+// BlobWriter takes in one blob: write it, then Commit or Abort; or Keep, if it
+// is from ResumeBlob. It is for one goroutine.
 type BlobWriter struct {
 	s    *Store
 	f    *os.File // flock'ed while in use; nil when done
@@ -74,6 +74,9 @@ type BlobWriter struct {
 	hash hash.Hash
 	size int64
 	sent int64 // up to where the disk was told to write
+
+	part   *partial // nil: it goes when its process does
+	failed bool     // a write failed: the disk is full, or worse
 }
 
 // NewBlob begins a blob that will be stored under its SHA-256.
@@ -81,14 +84,9 @@ func (s *Store) NewBlob() (*BlobWriter, error) { return s.NewBlobAlgo("sha256") 
 
 // NewBlobAlgo is NewBlob for an algorithm of image.Digest.
 func (s *Store) NewBlobAlgo(algo string) (*BlobWriter, error) {
-	w := &BlobWriter{s: s, algo: algo}
-	switch algo {
-	case "sha256":
-		w.hash = sha256.New()
-	case "sha512":
-		w.hash = sha512.New()
-	default:
-		return nil, fmt.Errorf("cannot store blob: no digest algorithm %q", algo)
+	w, err := s.newBlobWriter(algo)
+	if err != nil {
+		return nil, err
 	}
 	l, err := s.lock(flock.Shared)
 	if err != nil {
@@ -102,6 +100,20 @@ func (s *Store) NewBlobAlgo(algo string) (*BlobWriter, error) {
 	return w, nil
 }
 
+// newBlobWriter lacks its file still.
+func (s *Store) newBlobWriter(algo string) (*BlobWriter, error) {
+	w := &BlobWriter{s: s, algo: algo}
+	switch algo {
+	case "sha256":
+		w.hash = sha256.New()
+	case "sha512":
+		w.hash = sha512.New()
+	default:
+		return nil, fmt.Errorf("cannot store blob: no digest algorithm %q", algo)
+	}
+	return w, nil
+}
+
 // Write adds to the blob.
 func (w *BlobWriter) Write(p []byte) (int, error) {
 	if w.f == nil {
@@ -111,7 +123,14 @@ func (w *BlobWriter) Write(p []byte) (int, error) {
 	w.hash.Write(p[:n])
 	w.size += int64(n)
 	if err != nil {
+		w.failed = true
 		return n, fmt.Errorf("cannot store blob: %w", cause(err))
+	}
+	if w.part != nil && w.size-w.part.at >= checkpointEvery {
+		if err := w.checkpoint(); err != nil {
+			w.failed = true
+			return n, fmt.Errorf("cannot store blob: %w", cause(err))
+		}
 	}
 	// Let the disk begin now, beside the download, so that Commit's fsync finds
 	// little left to do. Whether it does is of no consequence here.
@@ -188,6 +207,9 @@ func (w *BlobWriter) commit(want image.Digest, size int64) error {
 		w.Abort()
 		return nil
 	}
+	if w.part != nil {
+		w.part.dropState() // while the name is ours: the next one's must stay
+	}
 	failpoint.Hit("store/before-blob-rename")
 	if err := os.Rename(w.f.Name(), path); err != nil {
 		return fmt.Errorf("cannot store blob %s: %w", want, cause(err))
@@ -201,6 +223,9 @@ func (w *BlobWriter) commit(want image.Digest, size int64) error {
 // Abort gives the blob up; after Commit it does nothing.
 func (w *BlobWriter) Abort() {
 	if w.f != nil {
+		if w.part != nil {
+			w.part.dropState()
+		}
 		os.Remove(w.f.Name())
 		w.f.Close()
 		w.f = nil

@@ -381,7 +381,7 @@ func (s *Store) sweepOrphans(c *Collected) error {
 			}
 		}
 	}
-	errs = append(errs, s.sweepLocked("tmp", nil, c), s.sweepLocked("fetch", nil, nil))
+	errs = append(errs, s.sweepLocked("tmp", nil, c), s.sweepPartials(c), s.sweepLocked("fetch", nil, nil))
 	names, err := dirNames(s.layers + "/tmp")
 	errs = append(errs, err)
 	for _, n := range names {

@@ -92,6 +92,9 @@ func (s *Store) sweepLocked(dir string, live func(*os.File) error, c *Collected)
 	names, err := dirNames(s.rkt(dir))
 	errs := []error{err}
 	for _, n := range names {
+		if strings.HasPrefix(n, partPrefix) {
+			continue // sweepPartials'
+		}
 		f, err := os.Open(s.rkt(dir, n))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

@@ -44,6 +44,23 @@ type LayerDir struct {
 	path string   // layers/tmp/new-<random>
 	lock *os.File // of path, flock'ed while in use; nil when done
 	tree *os.File // of path/tree
+
+	synced bool // by SyncLayers
+}
+
+// SyncLayers makes several trees durable at once, so that their Commits need
+// not each wait for everything that is to be written meanwhile. Nothing may be
+// changed in them after it.
+func (s *Store) SyncLayers(all []*LayerDir) error {
+	for i, d := range all {
+		if i == 0 { // they are on one file system
+			if err := unix.Syncfs(int(d.tree.Fd())); err != nil {
+				return fmt.Errorf("cannot store layers: sync: %w", err)
+			}
+		}
+		d.synced = true
+	}
+	return nil
 }
 
 // NewLayer makes an empty directory, the caller's own and of mode 0755, for a
@@ -112,8 +129,10 @@ func (d *LayerDir) commit(diffID image.Digest) error {
 	}
 	// One syncfs instead of an fsync of every file: the name below must not be
 	// on disk before the content is.
-	if err := unix.Syncfs(int(d.tree.Fd())); err != nil {
-		return fmt.Errorf("cannot store layer %s: sync: %w", diffID, err)
+	if !d.synced {
+		if err := unix.Syncfs(int(d.tree.Fd())); err != nil {
+			return fmt.Errorf("cannot store layer %s: sync: %w", diffID, err)
+		}
 	}
 	l, err := d.s.lock(flock.Shared)
 	if err != nil {

@@ -17,6 +17,7 @@
 //	images/rkt/web/<sha256>      what is known of a URL: the image it gave, and when to ask again
 //	images/rkt/cut/<sha256>      a download from a URL that broke off; .note: what the server said of it
 //	images/rkt/tmp/<random>      blobs in flight, each flock'ed by its writer
+//	images/rkt/tmp/part-<sha256> downloads that may be gone on with, see ResumeBlob
 //	images/rkt/ingest/<random>   digests that a live process relies on, flock'ed by it
 //	images/rkt/fetch/<sha256>    locks of FetchLock, gone when free
 //	layers/<algo>-<hex>/         trees, by diff id

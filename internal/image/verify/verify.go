@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package verify reads everything that is stored of images again and puts right
-// what can be made from what is intact: docs/decisions/0004-verify-by-unpacking.md.
+// what can be made from what is intact: docs/decisions/0005-verify-by-unpacking.md.
 //
 // A blob is compared with its digest, a record with the manifest and the
 // configuration it was made from, a tree with what its blob unpacks to now, and

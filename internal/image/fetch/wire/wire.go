@@ -129,6 +129,9 @@ type Order struct {
 	Done *Done `json:"done,omitempty"`
 }
 
+// InParts is from how many bytes on a registry's blob may be fetched in parts.
+const InParts = 24 << 20
+
 // Want asks for one blob on one lane, which must be free.
 type Want struct {
 	ID   int        `json:"id"`   // rkt's number for it
@@ -140,6 +143,10 @@ type Want struct {
 	// signatures of the manifest Blob, as JSON of type Signatures, at most
 	// MaxManifest bytes.
 	Signatures bool `json:"signatures,omitempty"`
+	// Offset: so many bytes are there; what follows is wanted.
+	Offset int64 `json:"offset,omitempty"`
+	// Whole: not in parts over several connections; what came so was wrong.
+	Whole bool `json:"whole,omitempty"`
 	// Show: the user wants to see its progress.
 	Show bool `json:"show,omitempty"`
 }
@@ -199,6 +206,8 @@ type Error struct {
 	Remedy  string `json:"hint,omitempty"`
 	// Missing: the server was asked and has no such thing.
 	Missing bool `json:"missing,omitempty"`
+	// Refused: asking again brings the same answer.
+	Refused bool `json:"refused,omitempty"`
 }
 
 func (e *Error) Error() string { return Printable(e.Message) }
@@ -218,6 +227,8 @@ func AsError(err error) *Error {
 	}
 	var m interface{ Missing() bool }
 	e.Missing = errors.As(err, &m) && m.Missing()
+	var r interface{ Refused() bool }
+	e.Refused = errors.As(err, &r) && r.Refused()
 	return e
 }
 

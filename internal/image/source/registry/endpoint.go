@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -35,6 +36,8 @@ type endpoint struct {
 	schemes []string // to be tried in this order
 	// sendSecrets: credentials may travel over plain http.
 	sendSecrets bool
+
+	whole atomic.Bool // it cannot be asked for parts of blobs
 
 	mu     sync.Mutex
 	client *http.Client // nil until the handshake succeeded
@@ -367,18 +370,20 @@ func (e *endpoint) status(code int, said []transport.Diagnostic, retryAfter, pat
 	after, _ := strconv.Atoi(retryAfter)
 	switch {
 	case code == http.StatusUnauthorized && e.scheme == "http" && !e.sendSecrets:
-		return e.withheld()
+		return &refusal{e.withheld()}
 	case code == http.StatusUnauthorized:
-		return hint.Wrap(fmt.Errorf("registry %s does not let us read %s without valid credentials (401)%s", e.host, what, detail),
-			"check the name, or put credentials into rkt's auth.d or log in with docker or podman")
+		return &refusal{hint.Wrap(fmt.Errorf("registry %s does not let us read %s without valid credentials (401)%s", e.host, what, detail),
+			"check the name, or put credentials into rkt's auth.d or log in with docker or podman")}
 	case code == http.StatusForbidden:
-		return hint.Wrap(fmt.Errorf("registry %s denies access to %s (403)%s", e.host, what, detail),
-			"check that the account in use may pull this repository")
+		return &refusal{hint.Wrap(fmt.Errorf("registry %s denies access to %s (403)%s", e.host, what, detail),
+			"check that the account in use may pull this repository")}
 	case code == http.StatusNotFound && kind == "blobs":
-		return fmt.Errorf("registry %s does not have blob %s of %s (404)", e.host, reference, what)
+		return &refusal{fmt.Errorf("registry %s does not have blob %s of %s (404)", e.host, reference, what)}
+	case code == http.StatusRequestedRangeNotSatisfiable && kind == "blobs":
+		return &rangeError{fmt.Errorf("registry %s does not give the part asked for of blob %s (416)", e.host, reference)}
 	case code == http.StatusNotFound:
-		return hint.Wrap(fmt.Errorf("registry %s does not have %s (404)%s", e.host, what, detail),
-			"check the name and the tag")
+		return &refusal{hint.Wrap(fmt.Errorf("registry %s does not have %s (404)%s", e.host, what, detail),
+			"check the name and the tag")}
 	case code == http.StatusTooManyRequests:
 		return &passingError{after: time.Duration(after) * time.Second, error: hint.Wrap(
 			fmt.Errorf("registry %s limits how often we may ask (429)%s", e.host, detail),
@@ -387,5 +392,5 @@ func (e *endpoint) status(code int, said []transport.Diagnostic, retryAfter, pat
 		return &passingError{after: time.Duration(after) * time.Second,
 			error: fmt.Errorf("registry %s has an internal problem (%d)%s", e.host, code, detail)}
 	}
-	return fmt.Errorf("registry %s answered with status %d for %s%s", e.host, code, what, detail)
+	return &refusal{fmt.Errorf("registry %s answered with status %d for %s%s", e.host, code, what, detail)}
 }

@@ -49,6 +49,9 @@ type Image struct {
 
 	mu    sync.Mutex
 	first int // the endpoint that answered last
+
+	partSize int64       // partSize, or less in tests
+	ahead    chan []byte // the buffers of parts that are not under way; nil is one still to be made
 }
 
 // New prepares to read what req names; nothing is sent yet.
@@ -63,6 +66,11 @@ func New(req wire.Request) (*Image, error) {
 	}
 	if im.pause <= 0 {
 		im.pause = 500 * time.Millisecond
+	}
+	im.partSize = partSize
+	im.ahead = make(chan []byte, maxAhead)
+	for range maxAhead {
+		im.ahead <- nil
 	}
 	im.transport = &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -125,7 +133,7 @@ func isLoopback(host string) bool {
 // Root gets the manifest or index that the request's reference stands for.
 func (im *Image) Root(ctx context.Context) (wire.Root, error) {
 	var root wire.Root
-	err := im.anywhere(ctx, func(e *endpoint) error {
+	err := im.anywhere(ctx, maxStreak, func(e *endpoint) error {
 		data, mediaType, err := e.manifest(ctx, im.req.Reference)
 		root = wire.Root{MediaType: mediaType, Data: data}
 		return err
@@ -133,35 +141,43 @@ func (im *Image) Root(ctx context.Context) (wire.Root, error) {
 	return root, err
 }
 
-// Open returns blob's bytes. The reader goes on after a lost connection where
-// the last one ended. At most blob.Size bytes come; fewer are an error.
-func (im *Image) Open(ctx context.Context, blob wire.Descriptor, manifest bool) (io.ReadCloser, error) {
-	if manifest {
+// Open returns the bytes of a blob from want.Offset on. The reader goes on after
+// a lost connection where the last one ended. At most as many bytes come as the
+// blob's size says; fewer are an error.
+func (im *Image) Open(ctx context.Context, want wire.Want) (io.ReadCloser, error) {
+	blob := want.Blob
+	if want.Manifest {
 		var data []byte
-		err := im.anywhere(ctx, func(e *endpoint) (err error) {
+		err := im.anywhere(ctx, maxStreak, func(e *endpoint) (err error) {
 			data, _, err = e.manifest(ctx, blob.Digest)
 			return err
 		})
 		return io.NopCloser(bytes.NewReader(data)), err
 	}
-	b := &body{im: im, ctx: ctx, blob: blob}
-	if blob.Size == 0 {
+	if want.Offset < 0 || want.Offset > blob.Size {
+		return nil, fmt.Errorf("cannot read blob %s from byte %d of %d on", blob.Digest, want.Offset, blob.Size)
+	}
+	if blob.Size-want.Offset >= splitFrom*im.partSize && !want.Whole {
+		return im.openParts(ctx, blob, want.Offset)
+	}
+	b := &body{im: im, ctx: ctx, blob: blob, off: want.Offset, end: blob.Size}
+	if b.off == b.end {
 		return b, nil
 	}
 	return b, b.open()
 }
 
 // anywhere runs ask against each endpoint, the one that answered last first,
-// until one succeeds. The error is that of the registry itself, which stands
-// last in the list.
-func (im *Image) anywhere(ctx context.Context, ask func(*endpoint) error) error {
+// until one succeeds, each up to so many times. The error is that of the
+// registry itself, which stands last in the list.
+func (im *Image) anywhere(ctx context.Context, tries int, ask func(*endpoint) error) error {
 	im.mu.Lock()
 	first := im.first
 	im.mu.Unlock()
 	var err error
 	for i := range len(im.endpoints) {
 		at := (first + i) % len(im.endpoints)
-		if err = im.persist(ctx, func() error { return ask(im.endpoints[at]) }); err == nil {
+		if err = im.persist(ctx, tries, func() error { return ask(im.endpoints[at]) }); err == nil {
 			im.mu.Lock()
 			im.first = at
 			im.mu.Unlock()
@@ -175,12 +191,12 @@ func (im *Image) anywhere(ctx context.Context, ask func(*endpoint) error) error 
 }
 
 // persist repeats ask as long as its failures may pass.
-func (im *Image) persist(ctx context.Context, ask func() error) error {
+func (im *Image) persist(ctx context.Context, tries int, ask func() error) error {
 	pause := im.pause
 	for try := 1; ; try++ {
 		err := ask()
 		var passing *passingError
-		if err == nil || !errors.As(err, &passing) || try == maxStreak || ctx.Err() != nil {
+		if err == nil || !errors.As(err, &passing) || try == tries || ctx.Err() != nil {
 			return err
 		}
 		if err := sleep(ctx, max(pause, passing.after)); err != nil {
@@ -208,6 +224,15 @@ type passingError struct {
 }
 
 func (e *passingError) Unwrap() error { return e.error }
+
+// refusal marks a failure that every other try will meet, so that what was
+// received before it is of no use.
+type refusal struct{ error }
+
+func (e *refusal) Unwrap() error { return e.error }
+
+// Refused is for wire.AsError.
+func (e *refusal) Refused() bool { return true }
 
 // stalled is the error of a connection that brings nothing.
 func (im *Image) stalled(host string) error {

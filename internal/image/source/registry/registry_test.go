@@ -127,7 +127,7 @@ func open(t *testing.T, req wire.Request) *Image {
 }
 
 func read(im *Image, d wire.Descriptor) ([]byte, error) {
-	r, err := im.Open(context.Background(), d, false)
+	r, err := im.Open(context.Background(), wire.Want{Blob: d})
 	if err != nil {
 		return nil, err
 	}
@@ -230,7 +230,7 @@ func TestResume(t *testing.T) {
 		if err != nil || !bytes.Equal(got, s.data) {
 			t.Errorf("ranges %v: %d bytes of %d, %v", ranges, len(got), len(s.data), err)
 		}
-		if want := fmt.Sprintf("bytes=%d-", len(s.data)/3); len(asked) != 3 || asked[1] != want {
+		if want := fmt.Sprintf("bytes=%d-%d", len(s.data)/3, len(s.data)-1); len(asked) != 3 || asked[1] != want {
 			t.Errorf("ranges %v: asked for %q, want second %q", ranges, asked, want)
 		}
 	}
@@ -267,7 +267,7 @@ func TestFaults(t *testing.T) {
 		}, 0, "lost the connection", 0},
 		{"truncated quietly", func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 			if r.Header.Get("Range") != "" {
-				w.Header().Set("Content-Range", "bytes 1000-1999/2000")
+				w.Header().Set("Content-Range", fmt.Sprintf("bytes 1000-1999/%d", len(s.data)))
 				w.WriteHeader(http.StatusPartialContent)
 				return
 			}
@@ -282,16 +282,16 @@ func TestFaults(t *testing.T) {
 			_, _ = w.Write(s.data)
 			_, _ = w.Write(s.data)
 		}, 0, "is longer than the manifest says", 1},
-		{"wrong range", func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+		{"another size", func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 			if r.Header.Get("Range") != "" {
-				w.Header().Set("Content-Range", "bytes 0-9/10")
+				w.Header().Set("Content-Range", "bytes 1000-1999/2000")
 				w.WriteHeader(http.StatusPartialContent)
 				return
 			}
 			_, _ = w.Write(s.data[:1000])
 			w.(http.Flusher).Flush()
 			panic(http.ErrAbortHandler)
-		}, 0, "asked for bytes from 1000 on", 2},
+		}, 0, "is 2000 bytes long, the manifest says", 2},
 		{"stalled body", func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 			w.Header().Set("Content-Length", strconv.Itoa(len(s.data)))
 			_, _ = w.Write(s.data[:1000])
@@ -516,7 +516,7 @@ func TestCancel(t *testing.T) {
 		cancel()
 		<-r.Context().Done()
 	}))
-	if _, err := open(t, s.request()).Open(ctx, s.layer, false); !errors.Is(err, context.Canceled) {
+	if _, err := open(t, s.request()).Open(ctx, wire.Want{Blob: s.layer}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Open = %v, want canceled", err)
 	}
 }

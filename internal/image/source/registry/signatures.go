@@ -158,7 +158,7 @@ func (c *collector) layers(doc document) error {
 }
 
 func (c *collector) blob(d descriptor) ([]byte, error) {
-	r, err := c.im.Open(c.ctx, wire.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}, false)
+	r, err := c.im.Open(c.ctx, wire.Want{Blob: wire.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}})
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func (c *collector) manifest(reference string) (doc document, err error) {
 		return doc, fmt.Errorf("cannot look for signatures: the registry refers to %q", reference)
 	}
 	var text []byte
-	err = c.im.anywhere(c.ctx, func(e *endpoint) (err error) {
+	err = c.im.anywhere(c.ctx, maxStreak, func(e *endpoint) (err error) {
 		text, _, err = e.manifest(c.ctx, reference)
 		return err
 	})
@@ -189,7 +189,7 @@ func (c *collector) manifest(reference string) (doc document, err error) {
 // digest.
 func (c *collector) referrers(digest, tag string) ([]descriptor, error) {
 	var list []descriptor
-	err := c.im.anywhere(c.ctx, func(e *endpoint) (err error) {
+	err := c.im.anywhere(c.ctx, maxStreak, func(e *endpoint) (err error) {
 		list, err = c.list(e, "referrers/"+digest)
 		if err == nil && len(list) == 0 {
 			// A mirror may have copied the image and nothing else.
