@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/rkt/rkt/internal/image/fetch/wire"
+	"github.com/rkt/rkt/internal/image/source/retry"
 )
 
 // body reads one blob, or the part of it up to end, over as many connections
@@ -187,7 +188,7 @@ func (b *body) mend(err error) error {
 		}
 		return fmt.Errorf("blob %s broke off after %d of %d bytes: %w", b.blob.Digest, b.off, b.blob.Size, err)
 	}
-	return sleep(b.ctx, b.im.pause<<(b.streak-1))
+	return retry.Sleep(b.ctx, b.im.pause<<(b.streak-1))
 }
 
 func (b *body) drop() {

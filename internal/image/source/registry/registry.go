@@ -9,7 +9,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/image/fetch/wire"
+	"github.com/rkt/rkt/internal/image/source/retry"
 )
 
 // accept lists the manifests and indexes rkt understands.
@@ -35,7 +35,6 @@ var accept = strings.Join([]string{
 const (
 	maxStreak  = 5  // failures in a row that brought no byte
 	maxRetries = 30 // failures in all
-	maxPause   = 30 * time.Second
 )
 
 // Image is one repository's image in a registry. It is safe for concurrent
@@ -177,7 +176,7 @@ func (im *Image) anywhere(ctx context.Context, tries int, ask func(*endpoint) er
 	var err error
 	for i := range len(im.endpoints) {
 		at := (first + i) % len(im.endpoints)
-		if err = im.persist(ctx, tries, func() error { return ask(im.endpoints[at]) }); err == nil {
+		if err = retry.Do(ctx, tries, im.pause, func() error { return ask(im.endpoints[at]) }); err == nil {
 			im.mu.Lock()
 			im.first = at
 			im.mu.Unlock()
@@ -190,33 +189,6 @@ func (im *Image) anywhere(ctx context.Context, tries int, ask func(*endpoint) er
 	return err
 }
 
-// persist repeats ask as long as its failures may pass.
-func (im *Image) persist(ctx context.Context, tries int, ask func() error) error {
-	pause := im.pause
-	for try := 1; ; try++ {
-		err := ask()
-		var passing *passingError
-		if err == nil || !errors.As(err, &passing) || try == tries || ctx.Err() != nil {
-			return err
-		}
-		if err := sleep(ctx, max(pause, passing.after)); err != nil {
-			return err
-		}
-		pause = min(2*pause, maxPause)
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(min(d, maxPause))
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
-	}
-}
-
 // passingError marks a failure that another try may not meet.
 type passingError struct {
 	error
@@ -224,6 +196,9 @@ type passingError struct {
 }
 
 func (e *passingError) Unwrap() error { return e.error }
+
+// Passing is for package retry.
+func (e *passingError) Passing() (after time.Duration, ok bool) { return e.after, true }
 
 // refusal marks a failure that every other try will meet, so that what was
 // received before it is of no use.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/image/fetch/wire"
+	"github.com/rkt/rkt/internal/image/source/retry"
 )
 
 // Discover looks for what is announced of the request's name: at
@@ -73,7 +74,7 @@ func (c *Client) page(ctx context.Context, at string) (string, error) {
 
 func (c *Client) pageBy(ctx context.Context, u string) (page string, err error) {
 	const tries = 3
-	err = c.persist(ctx, tries, func() error {
+	err = retry.Do(ctx, tries, c.pause, func() error {
 		resp, err := c.get(ctx, u+"?ac-discovery=1", http.Header{"Accept": {"text/html, */*;q=0.1"}})
 		if err != nil {
 			// Another host may have the image: no time is lost here over one

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/rkt/rkt/internal/image/fetch/wire"
+	"github.com/rkt/rkt/internal/image/source/retry"
 )
 
 // maxFile bounds what is taken for a file's size, bytes.
@@ -35,7 +36,7 @@ type File struct {
 func (c *Client) Open(ctx context.Context) (*File, wire.File, error) {
 	f := &File{c: c, ctx: ctx}
 	have := f.c.web.Partial
-	err := c.persist(ctx, maxStreak, func() error { return f.open(c.web.Offset, have) })
+	err := retry.Do(ctx, maxStreak, c.pause, func() error { return f.open(c.web.Offset, have) })
 	if err != nil {
 		return nil, wire.File{}, err
 	}
@@ -198,7 +199,7 @@ func (f *File) mend(cause error) error {
 		if condition(was.Validators) == "" && f.off > 0 || f.streak >= maxStreak || f.retries >= maxRetries {
 			return broke
 		}
-		if err := sleep(f.ctx, f.c.pause<<(f.streak-1)); err != nil {
+		if err := retry.Sleep(f.ctx, f.c.pause<<(f.streak-1)); err != nil {
 			return err
 		}
 		at := f.off

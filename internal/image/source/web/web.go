@@ -28,7 +28,6 @@ import (
 const (
 	maxStreak  = 5  // failures in a row that brought no byte
 	maxRetries = 30 // failures in all
-	maxPause   = 30 * time.Second
 )
 
 // Client asks web servers as one request of rkt's wants it. It is safe for
@@ -89,6 +88,9 @@ func (f *failure) Unwrap() error { return f.error }
 
 // Missing is for wire.AsError.
 func (f *failure) Missing() bool { return f.missing }
+
+// Passing is for package retry.
+func (f *failure) Passing() (after time.Duration, ok bool) { return f.after, f.passing }
 
 // response is an answer below 400; its body fails once no byte has come for
 // the stall time.
@@ -313,31 +315,4 @@ func (c *Client) hasHost(u *url.URL) bool {
 		}
 	}
 	return false
-}
-
-// persist repeats ask as long as its failures may pass, tries times at most.
-func (c *Client) persist(ctx context.Context, tries int, ask func() error) error {
-	pause := c.pause
-	for try := 1; ; try++ {
-		err := ask()
-		var f *failure
-		if err == nil || !errors.As(err, &f) || !f.passing || try >= tries || ctx.Err() != nil {
-			return err
-		}
-		if err := sleep(ctx, max(pause, f.after)); err != nil {
-			return err
-		}
-		pause = min(2*pause, maxPause)
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(min(d, maxPause))
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
-	}
 }
