@@ -20,27 +20,40 @@ func NewNetwork() (int, error) {
 	}
 	got := make(chan made)
 	go func() {
-		// The thread ends with the goroutine, and nobody else is ever in there.
 		runtime.LockOSThread()
-		fd, err := newNetwork()
+		fd, back, err := newNetwork()
 		got <- made{fd, err}
+		if !back {
+			select {} // in the pod's network, for nobody else's use
+		}
+		// It must not end: children that were started on it would be killed
+		// (PR_SET_PDEATHSIG).
+		runtime.UnlockOSThread()
 	}()
 	m := <-got
 	return m.fd, m.err
 }
 
-func newNetwork() (int, error) {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return -1, fmt.Errorf("cannot make the pod's network: %w", err)
-	}
-	if err := loopbackUp(); err != nil {
-		return -1, fmt.Errorf("cannot bring the pod's loopback up: %w", err)
-	}
-	fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+// newNetwork makes the namespace on the calling thread; back tells whether that
+// has returned to where it was.
+func newNetwork() (fd int, back bool, err error) {
+	const own = "/proc/thread-self/ns/net"
+	host, err := unix.Open(own, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return -1, fmt.Errorf("cannot open the pod's network: %w", err)
+		return -1, true, fmt.Errorf("cannot remember the host's network: %w", err)
 	}
-	return fd, nil
+	defer unix.Close(host)
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return -1, true, fmt.Errorf("cannot make the pod's network: %w", err)
+	}
+	fd = -1
+	if err = loopbackUp(); err != nil {
+		err = fmt.Errorf("cannot bring the pod's loopback up: %w", err)
+	} else if fd, err = unix.Open(own, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		err = fmt.Errorf("cannot open the pod's network: %w", err)
+	}
+	back = unix.Setns(host, unix.CLONE_NEWNET) == nil
+	return fd, back, err
 }
 
 // loopbackUp brings lo up in the calling thread's network namespace
