@@ -13,6 +13,7 @@ LIBEXEC  = $(BUILD)/libexec/rkt
 build:
 	$(GOBUILD) -o $(BUILD)/bin/rkt ./cmd/rkt
 	$(GOBUILD) -o $(LIBEXEC)/fetch ./cmd/fetch
+	$(GOBUILD) -o $(LIBEXEC)/network ./cmd/network
 	$(GOBUILD) -o $(LIBEXEC)/stage1-native ./cmd/stage1-native
 	$(LIBEXEC)/stage1-native manifest > $(LIBEXEC)/stage1-native.json.new
 	mv $(LIBEXEC)/stage1-native.json.new $(LIBEXEC)/stage1-native.json
@@ -42,7 +43,7 @@ man:
 install: build man
 	install -D -m 755 $(BUILD)/bin/rkt $(DESTDIR)$(PREFIX)/bin/rkt
 	install -d $(DESTDIR)$(PREFIX)/libexec/rkt $(DESTDIR)$(PREFIX)/share/man/man1
-	install -m 755 $(LIBEXEC)/fetch $(LIBEXEC)/stage1-native $(DESTDIR)$(PREFIX)/libexec/rkt
+	install -m 755 $(LIBEXEC)/fetch $(LIBEXEC)/network $(LIBEXEC)/stage1-native $(DESTDIR)$(PREFIX)/libexec/rkt
 	install -m 644 $(LIBEXEC)/stage1-native.json $(DESTDIR)$(PREFIX)/libexec/rkt
 	install -m 644 $(BUILD)/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 

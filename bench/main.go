@@ -61,9 +61,9 @@ func main() {
 	}
 }
 
-// start runs everything in a pid and a mount namespace of its own, so that the
-// host sees no mount of ours or the peers', and no process outlives the bench,
-// whatever happens. What can only be given back from outside — the work
+// start runs everything in a pid, a mount and a network namespace of its own, so
+// that the host sees no mount, interface or rule of ours or the peers', and no
+// process outlives the bench, whatever happens. What can only be given back from outside — the work
 // directory and the peers' cgroups — is given back here.
 func start(o options) error {
 	if os.Geteuid() != 0 {
@@ -85,7 +85,7 @@ func start(o options) error {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), inside+"="+work)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	if err = cmd.Start(); err == nil {
@@ -111,6 +111,9 @@ func isolated(o options) (err error) {
 		if err := unix.Mount(m.source, m.target, m.fstype, unix.MS_NOSUID|unix.MS_NODEV, m.data); err != nil {
 			return fmt.Errorf("cannot mount %s: %w", m.target, err)
 		}
+	}
+	if err := rkt.LoopbackUp(); err != nil {
+		return err
 	}
 	if _, err := os.Stat("/sys/fs/cgroup/unified"); err == nil {
 		// crun refuses a hybrid hierarchy while v2 has a controller.

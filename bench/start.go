@@ -36,6 +36,8 @@ const (
 var rows = []row{
 	{"start", "start to exit of /bin/true, host network", crunBare, 1.0, 0.8, 200, startHost},
 	{"start-none", "the same with a network namespace", "podman", 0.10, 0.05, 40, startNone},
+	{"start-net", "the same with the default network, against podman's bridge", "podman", 0.10, 0.05, 30, startNet},
+	{"network", "what the default network adds to a start (least less least)", "", 15, 0, 60, network},
 	{"memory", "memory held per idle pod beside the app (PSS, ten pods)", "", 4096, 2048, 10, memory},
 	{"list", "rkt list with 1,000 pods", "", 100, 0, 20, list},
 	{"image-list", "rkt image list with 1,000 images", "", 100, 0, 20, imageList},
@@ -70,6 +72,27 @@ func startNone(b *bench, n int) ([]result, error) {
 		contender{name: crunBare, argv: []string{"crun", "--cgroup-manager=disabled", "run", "-b", bundle, "rkt-bench-d"}},
 		contender{name: "runc", argv: []string{"runc", "run", "-b", bundle, "rkt-bench-e"}},
 		contender{name: "podman", argv: b.podmanRun([]string{"--net=none"}, "/bin/true")})
+}
+
+// startNet has the network as a contained pod gets it: an interface, addresses,
+// masquerading.
+func startNet(b *bench, n int) ([]result, error) {
+	return b.race(n,
+		contender{name: "rkt", argv: append(slices.Clone(b.rkt), "run", b.id, "--exec=/bin/true")},
+		contender{name: "rkt, no network", argv: append(slices.Clone(b.rkt), "run", "--net=none", b.id, "--exec=/bin/true")},
+		contender{name: "rkt, with a port", argv: append(slices.Clone(b.rkt), "run", "--port=web:tcp:80:8080", b.id, "--exec=/bin/true")},
+		contender{name: "podman", argv: b.podmanRun([]string{"--net=bridge"}, "/bin/true")})
+}
+
+// network is the difference that the pod's user feels.
+func network(b *bench, n int) ([]result, error) {
+	r, err := race(n,
+		contender{name: "rkt, default", argv: append(slices.Clone(b.rkt), "run", b.id, "--exec=/bin/true")},
+		contender{name: "rkt, none", argv: append(slices.Clone(b.rkt), "run", "--net=none", b.id, "--exec=/bin/true")})
+	if err != nil {
+		return nil, err
+	}
+	return append([]result{{name: "rkt", unit: "ms", samples: []float64{r[0].least() - r[1].least()}}}, r...), nil
 }
 
 // race is race, without podman where it is not to be had.

@@ -58,6 +58,10 @@ var imports = []struct{ pkg, may, why string }{
 	{"pod/prepare", "image image/ref image/aci image/store image/tree pod pod/lifecycle stage1/contract config linux/...",
 		"where the rooms meet; flavors are data to it, not imports"},
 	{"pod/launch", "image pod pod/lifecycle stage1/contract stage1/assemble linux/...", "the last code of stage0; reads no image, knows no flavor"},
+	{"pod/network/lease", "pod linux/...", "files and a lock; knows not what is leased"},
+	{"pod/network/rules", "linux/...", "one nftables table; knows no pod"},
+	{"pod/network/...", "pod pod/lifecycle pod/network/... stage1/contract linux/...",
+		"linked by the network program only: netlink and nftables stay off every container's path"},
 	{"pod/gc", "image image/store image/tree pod pod/lifecycle pod/launch stage1/contract linux/...",
 		"gives back; may ask a flavor through launch, never by import"},
 
@@ -87,7 +91,8 @@ var programs = []struct {
 		modules: "golang.org/x/sys github.com/spf13/pflag",
 		never: "net/http crypto/tls crypto/x509 encoding/xml testing " +
 			module + "internal/image/source/... " + module + "internal/image/unpack/... " +
-			module + "internal/pod/kube " + module + "internal/stage1/native/...",
+			module + "internal/pod/kube " + module + "internal/pod/network/... " + module + "internal/linux/netlink " + module + "internal/linux/nft " +
+			module + "internal/stage1/native/...",
 		why: "on every container's path: starts in about 2 ms, and talks to no stranger",
 	},
 	{
@@ -96,6 +101,14 @@ var programs = []struct {
 		never: "net net/http crypto/tls encoding/json encoding/xml regexp text/template html/template testing " +
 			module + "internal/image/... " + module + "internal/pod/... " + module + "internal/cli " + module + "internal/ui",
 		why: "paid at every start, as the pod's first process",
+	},
+	{
+		name:    "cmd/network",
+		modules: "golang.org/x/sys",
+		never: "net/http crypto/tls encoding/xml regexp text/template html/template testing " +
+			module + "internal/image/store " + module + "internal/pod/prepare " + module + "internal/pod/launch " +
+			module + "internal/stage1/native/... " + module + "internal/cli " + module + "internal/ui",
+		why: "started with every pod that has a network, and again at its end",
 	},
 	{
 		name: "cmd/fetch",

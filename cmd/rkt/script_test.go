@@ -28,7 +28,7 @@ import (
 // their image, "" if this machine has no static busybox.
 var prefix, busybox string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) { os.Exit(rkt.Apart(func() int { return run(m) })) }
 
 func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "rkt-script-")

@@ -185,7 +185,7 @@ func flagValues(fs *pflag.FlagSet, name, prefix string) (words []word, files boo
 		}
 	}
 	values := map[string][]string{
-		"format": {"json", "json-pretty"}, "net": {"none", "host"}, "ipc": {"auto", "private", "parent"},
+		"format": {"json", "json-pretty"}, "net": {"default", "default-restricted", "none", "host"}, "ipc": {"auto", "private", "parent"},
 		"pull-policy": {"new", "update", "never"}, "order": {"asc", "desc"},
 		"stdin": {"null", "inherit"}, "stdout": {"inherit", "log", "null"}, "stderr": {"inherit", "log", "null"},
 		"insecure-options": insecureNames(), "stage1-name": {defaultFlavor},

@@ -5,6 +5,8 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/rkt/rkt/internal/pod"
@@ -20,8 +22,9 @@ func newGC(c *cli) *command {
 		short: "remove pods that have ended",
 		long: `Marks pods that have ended, and removes those that were marked longer than the
 grace period ago, prepared pods that were not run in time, and what killed rkt
-processes left. It may run at any time, beside anything else of rkt, and be killed
-at any time: the next one takes up where it was.`,
+processes left. Takes networks down that no pod uses. It may run at any time,
+beside anything else of rkt, and be killed at any time: the next one takes up
+where it was.`,
 		example: "  rkt gc\n  rkt gc --grace-period=0\n  rkt gc --mark-only",
 		args:    noArgs,
 		run: func([]string) error {
@@ -34,7 +37,11 @@ at any time: the next one takes up where it was.`,
 			}
 			pol.Cleanup, pol.Warn = launch.Collect, c.report
 			pol.Removing = func(id pod.UUID) { fmt.Fprintf(c.Out, "Garbage collecting pod %q\n", id) }
-			return gc.Collect(dir, pol)
+			err = gc.Collect(dir, pol)
+			if _, serr := os.Stat(filepath.Join(dir, "networks")); serr == nil && !pol.MarkOnly {
+				err = errors.Join(err, launch.Networks(dir))
+			}
+			return err
 		},
 	}
 	fs := cmd.flags()

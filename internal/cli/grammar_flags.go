@@ -41,6 +41,17 @@ func (w *wish) registerPod(fs *pflag.FlagSet) {
 		}
 		return nil
 	})
+	each(fs, "port", "PORT", "lead a port of the host into the pod: NAME:[HOSTIP:]HOSTPORT, NAME as the image has it, or NAME:PROTOCOL:PORT:[HOSTIP:]HOSTPORT; may be repeated", func(s string) error {
+		p, err := pod.ParsePort(s)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(w.Ports, func(o pod.ExposedPort) bool { return o.Name == p.Name }) {
+			return fmt.Errorf("port %q is given twice", p.Name)
+		}
+		w.Ports = append(w.Ports, p)
+		return nil
+	})
 	w.env.register(fs)
 	w.registerPullPolicy(fs, "new")
 	fs.StringVar(&w.podManifest, "pod-manifest", "", "make the pod of the manifest in `FILE`: an appc pod manifest in JSON, or a Kubernetes Pod in YAML")
@@ -289,7 +300,6 @@ func unavailable(fs *pflag.FlagSet) {
 	refuse(fs, "cpu-shares", "", limits)
 	refuse(fs, "memory", "", limits)
 	refuse(fs, "private-users", "true", "this version of rkt has no user namespaces")
-	refuse(fs, "port", "", "this version of rkt forwards no ports; with --net=host the pod has the host's")
 	refuse(fs, "mds-register", "true", "this version of rkt has no metadata service")
 	for _, name := range []string{"stage1-url", "stage1-path", "stage1-hash", "stage1-from-dir"} {
 		refuse(fs, name, "", "this version of rkt only has the flavors installed beside it; choose one with --stage1-name")

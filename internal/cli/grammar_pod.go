@@ -22,8 +22,8 @@ import (
 // registerRunOptions adds the flags of `run` that `run-prepared` has as well.
 func registerRunOptions(fs *pflag.FlagSet, o *prepare.Options, net *netFlag, dns *dnsFlag) {
 	net.o, dns.o = o, o
-	f := each(fs, "net", "NETWORK", "the pod's network: none or host (this version has no other)", net.set)
-	f.DefValue, f.NoOptDefVal = "none", "default"
+	f := each(fs, "net", "NETWORK,…", "the pod's networks, each NAME[:KEY=VALUE;…] (arguments of the built-in ones: IP, IP6, names=on): default, default-restricted, or none, or host; may be repeated", net.set)
+	f.DefValue, f.NoOptDefVal = "default", "default"
 	each(fs, "dns", "IP,…", "name servers of the pod, or host for the host's resolv.conf, or none for the image's own", dns.server)
 	list := func(name, typ, usage string, to *[]string) {
 		each(fs, name, typ, usage, func(s string) error {
@@ -83,21 +83,11 @@ func registerRunOptions(fs *pflag.FlagSet, o *prepare.Options, net *netFlag, dns
 }
 
 // netFlag is --net.
-type netFlag struct {
-	o     *prepare.Options
-	given string
-}
+type netFlag struct{ o *prepare.Options }
 
-func (n *netFlag) set(s string) error {
-	if s != "host" && s != "none" {
-		what := fmt.Errorf("cannot use network %q: this version of rkt has no networks but host and none", s)
-		return hint.Wrap(what, "--net=host gives the pod the host's network, --net=none (the default) only loopback")
-	}
-	if n.given != "" && n.given != s {
-		return fmt.Errorf("it does not go with --net=%s", n.given)
-	}
-	n.given, n.o.Network = s, s
-	return nil
+func (n *netFlag) set(s string) (err error) {
+	n.o.Networks, err = pod.AddNetworks(n.o.Networks, s)
+	return err
 }
 
 // dnsFlag is --dns and its settings: addresses, or one of the words host and

@@ -117,7 +117,7 @@ func TestOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := prepare.Options{
-		Network: "host", Hostname: "h", HostIPC: true, Interactive: true, StopSeconds: 90,
+		Networks: []pod.NetworkRequest{{Name: "host"}}, Hostname: "h", HostIPC: true, Interactive: true, StopSeconds: 90,
 		DNS: pod.DNS{Servers: []string{"192.0.2.1", "192.0.2.2", "2001:db8::1"}, Search: []string{"a.example"}, Options: []string{"ndots:1"}},
 		Hosts: []pod.HostsEntry{
 			{IP: "192.0.2.1", Names: []string{"x", "y"}}, {IP: "192.0.2.2", Names: []string{"z"}},

@@ -29,7 +29,8 @@ line of a pod carries what is the pod's own. A pod that has no manifest, or none
 that can be read, shows "-" instead of apps; what is wrong with it is said on
 standard error, and the exit status is 0 all the same.
 
-NETWORKS is empty for pods that have the host's network or none.
+NETWORKS has the names of the pod's networks with its addresses there, also of a
+pod that has ended; it is empty for pods with the host's network or none.
 
 In JSON, all times are nanoseconds since the epoch.`,
 		example: "  rkt list\n  rkt list --no-legend --full | cut -f1\n  rkt list --json",
@@ -140,7 +141,7 @@ func (v *podView) rows(t *ui.Table, full bool, now time.Time) {
 		if len(apps) > 0 {
 			app, name, imageID = apps[i].Name, imageName(&apps[i]), shortImageID(apps[i].Image.ID)
 		}
-		cells := []string{id, app, name, imageID, string(v.state), created, started, ""}
+		cells := []string{id, app, name, imageID, string(v.state), created, started, v.addresses()}
 		if i > 0 {
 			cells = []string{"", app, name, imageID, "", "", "", ""}
 		}

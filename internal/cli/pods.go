@@ -34,12 +34,20 @@ type podJSON struct {
 	UserLabels      map[string]string `json:"user_labels,omitempty"`
 }
 
-// networkJSON is one of the pod's networks. A pod with the host's network or
-// with none has no entry.
+// networkJSON is one of the pod's networks, in rkt's words and some of our own. A
+// pod with the host's network or with none has no entry.
 type networkJSON struct {
-	NetName string `json:"netName"`
-	IfName  string `json:"ifName"`
-	IP      string `json:"ip"`
+	NetName    string `json:"netName"`
+	NetConf    string `json:"netConf"`    // path of its configuration; "" if built in
+	PluginPath string `json:"pluginPath"` // of its plugin; "" if built in
+	IfName     string `json:"ifName"`
+	IP         string `json:"ip"`
+	Args       string `json:"args"`
+	Mask       string `json:"mask"`
+	IP6        string `json:"ip6,omitempty"`
+	Prefix6    int    `json:"prefix6,omitempty"`
+	MAC        string `json:"mac,omitempty"`
+	HostIfName string `json:"hostIfName,omitempty"`
 }
 
 type appJSON struct {
@@ -69,6 +77,7 @@ type podView struct {
 	manifest *pod.Manifest // nil if there is none (yet)
 	created  time.Time
 	events   contract.Events // empty if it was never started
+	networks []contract.Attached
 }
 
 // look reads what tables show. A pod that is gone is lifecycle.ErrNotFound. A
@@ -85,12 +94,33 @@ func look(p *lifecycle.Pod) (v podView, err error) {
 		if v.events, err = p.Events(); err != nil {
 			return v, err
 		}
+		n, err := p.Networks()
+		if err != nil {
+			return v, err
+		}
+		v.networks = n.Networks
 	}
 	v.manifest, err = p.Manifest()
 	if errors.Is(err, fs.ErrNotExist) && !ran(v.state) {
 		err = nil // not written yet, or never to be
 	}
 	return v, err
+}
+
+// addresses are the pod's networks as tables show them.
+func (v *podView) addresses() string {
+	var words []string
+	for _, n := range v.networks {
+		var of []string
+		if n.IP != "" {
+			of = append(of, "ip4="+n.IP)
+		}
+		if n.IP6 != "" {
+			of = append(of, "ip6="+n.IP6)
+		}
+		words = append(words, n.NetName+":"+strings.Join(of, ","))
+	}
+	return strings.Join(words, ", ")
 }
 
 // ran reports whether a pod in that state was started.
@@ -105,6 +135,10 @@ func ran(s lifecycle.State) bool {
 // json adds what only JSON shows: what apps mount.
 func (v *podView) json(p *lifecycle.Pod) (podJSON, error) {
 	j := podJSON{Name: string(v.id), State: string(v.state), CreatedAt: nanos(v.created), StartedAt: nanos(v.events.Started)}
+	for _, n := range v.networks {
+		j.Networks = append(j.Networks, networkJSON{n.NetName, n.NetConf, n.PluginPath, n.IfName, n.IP, n.Args, n.Mask,
+			n.IP6, n.Prefix6, n.MAC, n.HostIfName})
+	}
 	if v.manifest == nil {
 		return j, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"time"
 
@@ -97,7 +98,7 @@ func (c *cli) run(w *wish) error {
 		close(laid)
 		ready <- outcome{r, err}
 	}()
-	start, err := launch.Begin(flavor, &contract.Pod{Network: w.Options.Network, HostIPC: w.Options.HostIPC, Insecure: c.insecureDocument()}, c.launchClock())
+	start, err := launch.Begin(flavor, &contract.Pod{Network: w.Options.NetworkMode(), HostIPC: w.Options.HostIPC, Insecure: c.insecureDocument()}, c.launchClock())
 	if l, ok := soon(laid); ok && err == nil {
 		err = start.Lay(l.doc, l.dir)
 	}
@@ -211,12 +212,23 @@ func (c *cli) fill(w *wish, refs []imageRef, records []image.Record) {
 	w.env.into(&w.Request)
 	w.AllowUntrusted = c.global.insecure.image
 	w.Options.Insecure = c.insecureDocument()
+	w.Options.NetworkConfig = c.networkConfig()
 	if w.Options.Interactive {
 		w.Options.Term = os.Getenv("TERM")
 	}
 	if !w.quiet {
 		w.Warn = c.say
 	}
+}
+
+// networkConfig are the directories of network configurations, first wins.
+func (c *cli) networkConfig() (dirs []string) {
+	for _, d := range []string{c.global.config.User, c.global.config.Local, c.global.config.System} {
+		if d != "" {
+			dirs = append(dirs, filepath.Join(d, "net.d"))
+		}
+	}
+	return dirs
 }
 
 // insecureDocument is --insecure-options in the contract's words.

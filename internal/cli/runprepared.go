@@ -71,6 +71,7 @@ func (c *cli) runPrepared(uuid string, o prepare.Options) error {
 	}
 	c.clock.mark("open")
 	o.Insecure = c.insecureDocument()
+	o.NetworkConfig = c.networkConfig()
 	if o.Interactive {
 		o.Term = os.Getenv("TERM")
 	}

@@ -90,7 +90,7 @@ func (c *cli) status(p *lifecycle.Pod, format outputFormat) error {
 		line("started", ui.Full(v.events.Started))
 	}
 	if ran(v.state) {
-		line("networks", "")
+		line("networks", v.addresses())
 		if v.events.Init != 0 {
 			line("pid", strconv.Itoa(v.events.Init))
 		}

@@ -44,7 +44,7 @@ const (
 // Annotations of a pod manifest.
 const (
 	AnnotationHostname    = "coreos.com/rkt/hostname"     // the pod's host name
-	AnnotationNetwork     = "coreos.com/rkt/network"      // "host" or "none"
+	AnnotationNetwork     = "coreos.com/rkt/network"      // as in --net
 	AnnotationHostIPC     = "coreos.com/rkt/host-ipc"     // "true": the host's IPC namespace
 	AnnotationDNS         = "coreos.com/rkt/dns"          // JSON of DNS
 	AnnotationHosts       = "coreos.com/rkt/hosts"        // JSON of []HostsEntry

@@ -341,7 +341,7 @@ func TestManifestRefused(t *testing.T) {
 		"env name":         {`REDUCE_WORKER_DEBUG`, `A=B`},
 		"gid":              {`[400, 500]`, `[-1]`},
 		"port":             {`"port": 4000`, `"port": 70000`},
-		"port protocol":    {`"tcp"`, `"sctp"`},
+		"port protocol":    {`"tcp"`, `"icmp"`},
 		"host port":        {`"hostPort": 80`, `"hostPort": 0`},
 		"host ip":          {`127.0.0.1`, `localhost`},
 		"annotation":       {`"ip-address"`, `"IP"`},

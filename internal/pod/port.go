@@ -12,8 +12,9 @@ import (
 	"github.com/rkt/rkt/internal/image"
 )
 
-// ParsePort reads the value of --port: NAME:[HOSTIP:]HOSTPORT, an IPv6 address
-// in brackets.
+// ParsePort reads the value of --port, NAME:[HOSTIP:]HOSTPORT, an IPv6 address
+// in brackets; or, for a port that the image does not name,
+// NAME:PROTOCOL:PORT:[HOSTIP:]HOSTPORT, as rkt's app sandbox had it.
 func ParsePort(s string) (ExposedPort, error) {
 	p, err := parsePort(s)
 	if err == nil {
@@ -31,6 +32,18 @@ func parsePort(s string) (p ExposedPort, err error) {
 		return p, errors.New("want NAME:[HOSTIP:]HOSTPORT")
 	}
 	p.Name = name
+	for _, proto := range []string{"tcp", "udp", "sctp"} {
+		after, ok := strings.CutPrefix(rest, proto+":")
+		if !ok {
+			continue
+		}
+		number, behind, ok := strings.Cut(after, ":")
+		n, err := strconv.ParseUint(number, 10, 16)
+		if !ok || err != nil || n == 0 {
+			return p, fmt.Errorf("want NAME:%s:PORT:[HOSTIP:]HOSTPORT", proto)
+		}
+		p.PodPort, rest = &image.Port{Name: name, Protocol: proto, Port: uint(n)}, behind
+	}
 	if i := strings.LastIndexByte(rest, ':'); i >= 0 {
 		p.HostIP, rest = rest[:i], rest[i+1:]
 		if strings.HasPrefix(p.HostIP, "[") && strings.HasSuffix(p.HostIP, "]") {
@@ -72,8 +85,8 @@ func validatePort(p *image.Port) error {
 	if err := checkName("name", p.Name); err != nil {
 		return err
 	}
-	if p.Protocol != "tcp" && p.Protocol != "udp" {
-		return fmt.Errorf("protocol %q is neither tcp nor udp", p.Protocol)
+	if p.Protocol != "tcp" && p.Protocol != "udp" && p.Protocol != "sctp" {
+		return fmt.Errorf("protocol %q is none of tcp, udp and sctp", p.Protocol)
 	}
 	count := max(p.Count, 1)
 	if p.Port < 1 || p.Port > 65535 || count > 65535 || p.Port+count-1 > 65535 {

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rkt/rkt/internal/pod/network/rules"
 	"github.com/rkt/rkt/test/images"
 	"github.com/rkt/rkt/test/registry"
 	"github.com/rkt/rkt/test/rkt"
@@ -28,7 +29,7 @@ var (
 	layout string
 )
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) { os.Exit(rkt.Apart(func() int { return run(m) })) }
 
 func run(m *testing.M) int {
 	if os.Geteuid() != 0 {
@@ -88,6 +89,10 @@ func stories() map[string]story {
 			command: []string{"run", "--net=none", "--volume=v,kind=empty", tiny, "--mount=volume=v,target=/v", "--readonly-rootfs=true", "--exec=/bin/sleep", "--", "0.1"}},
 		"run of two apps": {before: [][]string{fetch}, again: true,
 			command: []string{"run", "--net=none", tiny, "--name=a", "--exec=/bin/true", tiny, "--name=b", "--exec=/bin/true"}},
+		"run on a network": {before: [][]string{fetch}, again: true,
+			command: []string{"run", "--net=default,default-restricted", "--port=web:tcp:80:8080", tiny, "--exec=/bin/sleep", "--", "0.1"}},
+		"gc of a network": {before: [][]string{fetch, {"run", tiny, "--exec=/bin/true"}}, again: true,
+			command: []string{"gc", "--grace-period=0s"}},
 		"run-prepared": {before: [][]string{fetch, {"prepare", tiny, "--exec=/bin/sleep", "--", "0.1"}}, command: []string{"run-prepared", "--net=none", "$UUID"}},
 		"rm":           {before: [][]string{fetch, run}, command: []string{"rm", "$UUID"}},
 		"gc":           {before: [][]string{fetch, run, run, {"prepare", tiny, "--exec=/bin/true"}}, command: []string{"gc", "--grace-period=0s", "--expire-prepared=0s"}, again: true},
@@ -185,7 +190,8 @@ func (s story) dieAt(t *testing.T, point string) {
 	env := h.Env
 	h.Env = append(slices.Clone(env), "RKT_FAILPOINT="+point)
 	dying := h.Rkt(args...)
-	if dying.Status == 0 {
+	// When the pod is over its status is the app's, whatever its networks did.
+	if dying.Status == 0 && !strings.Contains(dying.Stderr, "cannot give the pod's networks back") {
 		t.Errorf("killed at %s, rkt ended with status 0", point)
 	}
 	h.Env = env
@@ -203,6 +209,7 @@ func (s story) dieAt(t *testing.T, point string) {
 	if left := rkt.Leftovers(h.Dir, nil); left != nil {
 		t.Errorf("after gc: %q", left)
 	}
+	networksGone(t, h)
 	everyImageOpens(t, h)
 	if s.again {
 		h.Must(args...)
@@ -218,6 +225,19 @@ func (s story) dieAt(t *testing.T, point string) {
 		if found, _ := filepath.Glob(filepath.Join(h.Dir, pattern)); len(found) != 0 {
 			t.Errorf("after gc and image gc, left: %q", found)
 		}
+	}
+}
+
+// networksGone: nobody holds an address or a port, and no rules are left.
+func networksGone(t *testing.T, h *rkt.Host) {
+	t.Helper()
+	for _, pattern := range []string{"networks/*/leases/[^.]*", "networks/ports/[^.]*"} {
+		if found, _ := filepath.Glob(filepath.Join(h.Dir, pattern)); found != nil {
+			t.Errorf("after gc, leases are left: %q", found)
+		}
+	}
+	if tables, err := exec.Command("nft", "list", "tables").Output(); err != nil || strings.Contains(string(tables), string(rules.Table(h.Dir))+"\n") {
+		t.Errorf("after gc, rules are left: %v\n%s", err, tables)
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 
 var install rkt.Install
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) { os.Exit(rkt.Apart(func() int { return run(m) })) }
 
 func run(m *testing.M) int {
 	if os.Geteuid() != 0 {

@@ -74,9 +74,9 @@ func TestAppsSeeEachOther(t *testing.T) {
 
 func TestNetNone(t *testing.T) {
 	h := host(t)
-	r := h.Rkt(append([]string{"run", image(t, images.Tiny)}, sh("ip -o link | wc -l; ip -o addr show lo | grep -c '127.0.0.1/8'; ip route | wc -l")...)...)
+	r := h.Rkt(append([]string{"run", "--net=none", image(t, images.Tiny)}, sh("ip -o link | wc -l; ip -o addr show lo | grep -c '127.0.0.1/8'; ip route | wc -l")...)...)
 	if r.Status != 0 || strings.Join(strings.Fields(r.Stdout), " ") != "1 1 0" {
-		t.Errorf("the default network is not just loopback: %q\n%s", r.Stdout, r.Stderr)
+		t.Errorf("the network none is not just loopback: %q\n%s", r.Stdout, r.Stderr)
 	}
 }
 

@@ -32,6 +32,7 @@ func Build(dir, tags string) (Install, error) {
 	for program, out := range map[string]string{
 		"rkt":           filepath.Join(dir, "bin", "rkt"),
 		"fetch":         filepath.Join(libexec, "fetch"),
+		"network":       filepath.Join(libexec, "network"),
 		"stage1-native": filepath.Join(libexec, "stage1-native"),
 	} {
 		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-tags", tags, "-o", out, "./cmd/"+program)

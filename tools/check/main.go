@@ -85,9 +85,9 @@ func run(only string, list, install bool, fuzztime time.Duration) error {
 // (umoci, skopeo, podman, crun, containerd), real software for images (etcd, nginx), and
 // compressors.
 var packages = []string{
-	"attr", "bzip2", "containerd", "crun", "docker-registry", "etcd-client", "etcd-server", "gcc", "git", "gnupg", "groff-base", "isal", "jq",
+	"attr", "bind9-dnsutils", "bzip2", "containerd", "crun", "docker-registry", "etcd-client", "etcd-server", "gcc", "git", "gnupg", "groff-base", "isal", "jq",
 	"libc6-dev", "libcap2-bin", "libseccomp-dev", "nginx-light", "openssl", "pigz", "podman", "runc", "skopeo",
-	"systemd-container", "umoci", "xz-utils", "zstd", "busybox-static", "procps", "iproute2", "uidmap",
+	"systemd-container", "umoci", "xz-utils", "zstd", "busybox-static", "procps", "iproute2", "nftables", "python3-minimal", "uidmap", "util-linux",
 }
 
 // installPackages installs what is missing of packages. Services that come

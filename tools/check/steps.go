@@ -27,7 +27,7 @@ type step struct {
 // is slow, and pays nowhere else.
 var racy = []string{
 	"internal/image/store", "internal/image/fetch", "internal/image/source", "internal/image/unpack",
-	"internal/pod/lifecycle", "internal/pod/gc", "internal/stage1/native", "internal/ui",
+	"internal/pod/lifecycle", "internal/pod/gc", "internal/pod/network/lease", "internal/stage1/native", "internal/ui",
 }
 
 func steps(fuzztime time.Duration) []step {

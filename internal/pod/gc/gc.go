@@ -196,7 +196,8 @@ func remove(p *lifecycle.Pod, cleanup func(*lifecycle.Pod) error, warn func(erro
 }
 
 // needsCleanup reports whether the pod's own stage1 has not seen it to the end:
-// an app's end is not told, or the cgroup is still there. A pod whose document
+// an app's end is not told, or the cgroup is still there, or something of a
+// network. A pod whose document
 // is torn was running when the machine went down: nothing of it is left but its
 // files.
 func needsCleanup(p *lifecycle.Pod) bool {
@@ -206,6 +207,11 @@ func needsCleanup(p *lifecycle.Pod) bool {
 	}
 	if c.Cgroup != "" {
 		if _, err := os.Lstat(c.Cgroup); !errors.Is(err, fs.ErrNotExist) {
+			return true
+		}
+	}
+	if c.Network == contract.NetworkContained {
+		if n, err := p.Networks(); err != nil || !n.Released {
 			return true
 		}
 	}

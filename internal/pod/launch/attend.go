@@ -132,6 +132,7 @@ func (s *Start) hear() (line string, over, mine bool) {
 // end waits for the pod's first process and gives the pod's cgroups back.
 func (s *Start) end(doc *contract.Pod) (int, error) {
 	// While it still ends: its apps have.
+	parted := s.part()
 	given := doc.Cgroup == "" || cgroup.RemoveEmpty(doc.Cgroup) == nil
 	status, err := wait.For(s.init)
 	if err != nil {
@@ -140,6 +141,9 @@ func (s *Start) end(doc *contract.Pod) (int, error) {
 	s.init = 0
 	if !given {
 		s.removeCgroup(doc)
+	}
+	if err := parted(); err != nil {
+		fmt.Fprintln(os.Stderr, "rkt:", err)
 	}
 	return status, nil
 }

@@ -5,6 +5,7 @@
 package launch
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -36,6 +37,7 @@ type Start struct {
 	init     int // pid of the pod's first process; 0 before and without
 	network  int // descriptor of a network namespace of its own, -1 without
 	assembly *assemble.Assembly
+	joining  *attachment // the pod's networks; nil without
 	signals  chan os.Signal
 	clock    Clock
 }
@@ -75,6 +77,10 @@ func Begin(f Flavor, doc *contract.Pod, clock Clock) (*Start, error) {
 	s := &Start{flavor: f, env: environment(), control: ends[0], inside: ends[1], network: -1, clock: clock,
 		wants: wanted(doc)}
 	failpoint.Hit("launch/begin")
+	if s.joining, err = beginNetwork(doc); err != nil {
+		s.Abort()
+		return nil, err
+	}
 	if s.assembled() {
 		if s.assembly, err = assemble.Begin(s.assemblyWants()); err != nil {
 			s.Abort()
@@ -123,6 +129,9 @@ func (s *Start) Lay(doc *contract.Pod, path string) (err error) {
 		if err := s.assembly.Leave(); err != nil {
 			return err
 		}
+		if err := s.rejoin(doc); err != nil {
+			return err
+		}
 		s.wants = wanted(doc)
 		if s.assembly, err = assemble.Begin(s.assemblyWants()); err != nil {
 			return err
@@ -153,6 +162,7 @@ func (s *Start) Abort() {
 		}
 	}
 	s.control, s.inside, s.network = -1, -1, -1
+	s.joining.end()
 	if s.init > 0 {
 		_ = unix.Kill(s.init, unix.SIGKILL)
 		_, _ = wait.For(s.init)
@@ -172,6 +182,7 @@ func (s *Start) Exec(r *Ready) (int, error) {
 	status, ended, err := s.exec(r)
 	if !ended {
 		s.Abort()
+		err = errors.Join(err, s.part()())
 	}
 	return status, err
 }
@@ -189,6 +200,9 @@ func (s *Start) exec(r *Ready) (status int, ended bool, err error) {
 			return status, ended, err
 		}
 	}
+	if !s.assembled() && s.joining != nil {
+		return 0, false, fmt.Errorf("cannot attach pod %s to networks: its stage1 %q makes its network namespace itself", r.Pod.ID(), s.flavor.Manifest.Name)
+	}
 	program, argv, err := s.flavor.entrypoint("run")
 	if err != nil {
 		return 0, false, err
@@ -203,6 +217,11 @@ func (s *Start) exec(r *Ready) (status int, ended bool, err error) {
 	}
 	env := append(s.env, contract.EnvLockFD+"="+strconv.Itoa(lock), contract.EnvControlFD+"="+strconv.Itoa(s.control),
 		contract.EnvInit+"="+strconv.Itoa(s.init), contract.EnvCgroup+"="+r.Doc.Cgroup)
+	of, err := s.joining.toRun()
+	if err != nil {
+		return 0, false, err
+	}
+	env = append(env, of...)
 	// Its own path will do: no pod can see this process.
 	err = syscall.Exec(program, argv, env)
 	return 0, false, fmt.Errorf("cannot execute stage1 %s: %w", program, err)
@@ -212,6 +231,9 @@ func (s *Start) exec(r *Ready) (status int, ended bool, err error) {
 func (s *Start) start(r *Ready, lock int) (assemble.Outcome, error) {
 	program, argv, err := s.flavor.entrypoint("init")
 	if err != nil {
+		return assemble.Outcome{}, err
+	}
+	if err := s.join(r, lock); err != nil {
 		return assemble.Outcome{}, err
 	}
 	s.catchSignals() // before there is an app to be told of them
@@ -353,7 +375,12 @@ func Stop(p *lifecycle.Pod, force bool) error {
 
 // Collect calls the flavor's `gc` for a pod that has ended: what it left
 // outside its directory is given back. It may be called again.
-func Collect(p *lifecycle.Pod) error { return call(p, "gc") }
+func Collect(p *lifecycle.Pod) error {
+	if err := collectNetworks(p); err != nil {
+		return err
+	}
+	return call(p, "gc")
+}
 
 // call runs an entry point as a child in the pod's directory.
 func call(p *lifecycle.Pod, name string, args ...string) error {

@@ -151,6 +151,23 @@ func (p *Pod) Events() (contract.Events, error) {
 	return contract.ParseEvents(string(b)), nil
 }
 
+// Networks is what the pod was given of networks; empty for one that was not
+// attached to any.
+func (p *Pod) Networks() (*contract.NetworkState, error) {
+	b, err := p.read(contract.NetworkFile)
+	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrNotFound) {
+		return &contract.NetworkState{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read networks of pod %s: %w", p.id, err)
+	}
+	s, err := contract.DecodeNetworkState(b)
+	if err != nil {
+		return nil, fmt.Errorf("cannot parse networks of pod %s: %w", p.id, err)
+	}
+	return s, nil
+}
+
 // Noted waits until the pod's events are enough for the caller, at most for
 // limit: a start is noted some milliseconds after the app began to run. It gives
 // up at once on a pod that does not run.

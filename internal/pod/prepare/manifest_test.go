@@ -16,15 +16,20 @@ import (
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
+func network(name string) []pod.NetworkRequest { return []pod.NetworkRequest{{Name: name}} }
+
 func TestOptions(t *testing.T) {
 	for words, ask := range map[string]func(*fixture){
-		"no networks but host and none": func(f *fixture) { f.req.Options.Network = "default" },
+		`no app has a port "http"`: func(f *fixture) { f.req.Ports = []pod.ExposedPort{{Name: "http", HostPort: 80}} },
 		`port "http" cannot be forwarded with --net=host`: func(f *fixture) {
-			f.req.Options.Network = "host"
+			f.req.Options.Networks = network("host")
 			f.req.Ports = []pod.ExposedPort{{Name: "http", HostPort: 80}}
 		},
-		`cannot be forwarded with --net=none`: func(f *fixture) { f.req.Ports = []pod.ExposedPort{{Name: "http", HostPort: 80}} },
-		"host name":                           func(f *fixture) { f.req.Options.Hostname = "a b" },
+		`cannot be forwarded with --net=none`: func(f *fixture) {
+			f.req.Options.Networks = network("none")
+			f.req.Ports = []pod.ExposedPort{{Name: "http", HostPort: 80}}
+		},
+		"host name": func(f *fixture) { f.req.Options.Hostname = "a b" },
 		"has one app": func(f *fixture) {
 			f.req.Options.Interactive = true
 			f.req.Apps = append(f.req.Apps, AppRequest{Image: f.rec, Name: "b"})
@@ -44,7 +49,7 @@ func TestOptions(t *testing.T) {
 		})
 	}
 	f := newFixture(t)
-	f.req.Options = Options{Network: "host", Hostname: "box", Interactive: true, Term: "vt100", StopSeconds: 3,
+	f.req.Options = Options{Networks: network("host"), Hostname: "box", Interactive: true, Term: "vt100", StopSeconds: 3,
 		DNS:      pod.DNS{Servers: []string{"1.1.1.1", "8.8.8.8"}, Search: []string{"a.example", "b.example"}, Options: []string{"ndots:1"}, Domain: "example"},
 		Hosts:    []pod.HostsEntry{{IP: "127.0.0.1", Names: []string{"me"}}, {IP: "10.0.0.1", Names: []string{"x", "y"}}},
 		Insecure: contract.Insecure{Paths: true}}
@@ -76,13 +81,13 @@ func TestComplete(t *testing.T) {
 	if err := p.To(lifecycle.Prepared); err != nil {
 		t.Fatal(err)
 	}
-	if err := Complete(p, f.req.Flavor, Options{Network: "bridge"}); err == nil || !strings.Contains(err.Error(), string(p.ID())) {
+	if err := Complete(p, f.req.Flavor, Options{Hostname: "a b"}); err == nil || !strings.Contains(err.Error(), string(p.ID())) {
 		t.Errorf("%v", err)
 	}
-	if c, err := p.Contract(); err != nil || c.Network != "none" {
+	if c, err := p.Contract(); err != nil || c.Network != "contained" || c.Networks[0].Name != "default" || c.Hostname != "first" {
 		t.Errorf("after a refusal: %+v, %v", c, err)
 	}
-	if err := Complete(p, f.req.Flavor, Options{Network: "host", Hostname: "second", Interactive: true, Term: "xterm", DNSMode: "host"}); err != nil {
+	if err := Complete(p, f.req.Flavor, Options{Networks: network("host"), Hostname: "second", Interactive: true, Term: "xterm", DNSMode: "host"}); err != nil {
 		t.Fatal(err)
 	}
 	c, err := p.Contract()
@@ -171,7 +176,7 @@ func TestManifest(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	// What is said goes before it.
-	if err := Complete(p, f.req.Flavor, Options{Network: "none", Hostname: "i", OwnIPC: true}); err != nil {
+	if err := Complete(p, f.req.Flavor, Options{Networks: network("none"), Hostname: "i", OwnIPC: true}); err != nil {
 		t.Fatal(err)
 	}
 	if c, _ := p.Contract(); c.Network != "none" || c.Hostname != "i" || c.HostIPC {
@@ -190,7 +195,7 @@ func TestManifestRefused(t *testing.T) {
 		"beside it":       {head + `}]}`, func(f *fixture) { f.req.SetEnv = []string{"A=1"} }},
 		"2 images":        {head + `}]}`, func(f *fixture) { f.req.Images = append(f.req.Images, f.rec) }},
 		"stdout":          {head + `,"annotations":[{"name":"coreos.com/rkt/stage2/stdout","value":"tty"}]}]}`, nil},
-		"be forwarded":    {head + `}],"ports":[{"name":"p","hostPort":80}]}`, nil},
+		"no app has":      {head + `}],"ports":[{"name":"p","hostPort":80}]}`, nil},
 		"nothing vouches": {head + `}]}`, func(f *fixture) { f.req.Images[0].Trust = image.TrustNone }},
 		"what to run":     {head + `,"app":{"exec":[],"user":"0","group":"0"}}]}`, nil},
 		"stop-seconds":    {head + `}],"annotations":[{"name":"coreos.com/rkt/stop-seconds","value":"soon"}]}`, nil},

@@ -12,15 +12,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/stage1/contract"
-)
-
-// The networks there are.
-const (
-	NetHost = "host"
-	NetNone = "none"
 )
 
 const defaultStopSeconds = 10
@@ -28,8 +21,11 @@ const defaultStopSeconds = 10
 // annotated fills in from the pod manifest what o leaves open.
 func (o Options) annotated(m *pod.Manifest) (Options, error) {
 	get := m.Annotations.Get
-	if v, ok := get(pod.AnnotationNetwork); ok && o.Network == "" {
-		o.Network = v
+	if v, ok := get(pod.AnnotationNetwork); ok && len(o.Networks) == 0 {
+		var err error
+		if o.Networks, err = pod.AddNetworks(nil, v); err != nil {
+			return o, fmt.Errorf("annotation %q: %w", pod.AnnotationNetwork, err)
+		}
 	}
 	if v, ok := get(pod.AnnotationHostname); ok && o.Hostname == "" {
 		o.Hostname = v
@@ -107,32 +103,8 @@ func (o Options) apply(c *contract.Pod, m *pod.Manifest, f *Flavor) error {
 	return nil
 }
 
-func (o *Options) applyNetwork(c *contract.Pod, m *pod.Manifest, f *Flavor) error {
-	if o.Network == "" {
-		o.Network = NetNone
-	}
-	feature := contract.NetNone
-	switch o.Network {
-	case NetNone:
-	case NetHost:
-		feature = contract.NetHost
-	default:
-		return hint.Wrap(fmt.Errorf("network %q is not known: this version of rkt has no networks but host and none", o.Network),
-			"use --net=host or --net=none")
-	}
-	if err := f.need(feature, "--net="+o.Network); err != nil {
-		return err
-	}
-	if len(m.Ports) > 0 {
-		return hint.Wrap(fmt.Errorf("port %q cannot be forwarded with --net=%s", m.Ports[0].Name, o.Network),
-			"with --net=host an app's ports are the host's: leave --port out")
-	}
-	c.Network = o.Network
-	return nil
-}
-
 func (o *Options) applyDNS(c *contract.Pod, f *Flavor) error {
-	c.Resolv = nil
+	c.Resolv, c.NoNetworkDNS = nil, o.DNSMode == "none"
 	if err := o.DNS.Validate(); err != nil {
 		return err
 	}

@@ -41,11 +41,11 @@ func Complete(p *lifecycle.Pod, f Flavor, o Options) error {
 	return nil
 }
 
-func complete(p *lifecycle.Pod, f Flavor, o Options) error {
+func complete(p *lifecycle.Pod, f Flavor, o Options) (err error) {
 	if p.LockFile() == nil || p.Phase() != lifecycle.Prepared {
 		return fmt.Errorf("it is %s, not prepared", p.Phase())
 	}
-	c, err := p.Contract()
+	was, err := p.Contract()
 	if err != nil {
 		return err
 	}
@@ -53,12 +53,20 @@ func complete(p *lifecycle.Pod, f Flavor, o Options) error {
 	if err != nil {
 		return err
 	}
+	document := *was
+	c := &document
+	c.Apps = slices.Clone(c.Apps)
 	if err := o.apply(c, m, &f); err != nil {
 		return err
 	}
 	if err := placeCgroup(c); err != nil {
 		return err
 	}
+	defer func() {
+		if err == nil {
+			p.Wrote(c)
+		}
+	}()
 	return atomicfile.WriteFast(filepath.Join(p.Dir(), contract.File), encode(c), 0o640)
 }
 

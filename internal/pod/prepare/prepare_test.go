@@ -27,7 +27,7 @@ import (
 func allFeatures() Flavor {
 	return Flavor{Path: "/opt/stage1-all.json", Manifest: contract.Manifest{Name: "all", ContractVersion: contract.Version,
 		Features: []contract.Feature{contract.MultipleApps, contract.Interactive, contract.ReadOnlyRoot, contract.Volumes,
-			contract.Hostname, contract.DNS, contract.NetHost, contract.NetNone, contract.Capabilities, contract.Seccomp,
+			contract.Hostname, contract.DNS, contract.NetHost, contract.NetNone, contract.NetContained, contract.Ports, contract.Capabilities, contract.Seccomp,
 			contract.NoNewPrivs, contract.OOMScoreAdj, contract.ProtectedPaths, contract.EventHandlers, contract.Logs, contract.HostIPC}}}
 }
 
@@ -122,7 +122,7 @@ func TestPod(t *testing.T) {
 		c.Cgroup = "" // depends on the machine
 		hosts := hostsFile("rkt-"+c.UUID, nil)
 		want := &contract.Pod{Version: 1, UUID: string(p.ID()), Flavor: "/opt/stage1-all.json", Hostname: "rkt-" + string(p.ID()),
-			Network: "none", StopSeconds: 10, Hosts: &hosts, HostsIfMissing: true,
+			Network: "contained", Networks: []contract.Network{{Name: "default", IfName: "eth0"}}, StopSeconds: 10, Hosts: &hosts, HostsIfMissing: true,
 			Apps: []contract.App{{Name: "web", Exec: []string{"/bin/web", "serve"}, User: "0", Group: "0", WorkingDir: "/",
 				Layers: []string{filepath.Join(f.req.DataDir, "layers", "skeleton"), f.st.LayerPath(f.rec.Layers[0].DiffID), f.st.LayerPath(f.rec.Layers[1].DiffID)},
 				Upper:  run + "/upper-web", Work: run + "/work-web",
@@ -297,8 +297,12 @@ func TestFeatures(t *testing.T) {
 		contract.ReadOnlyRoot: func(f *fixture) { f.app().ReadOnlyRootFS = true },
 		contract.Hostname:     func(f *fixture) { f.req.Options.Hostname = "h" },
 		contract.DNS:          func(f *fixture) { f.req.Options.DNS.Servers = []string{"1.1.1.1"} },
-		contract.NetHost:      func(f *fixture) { f.req.Options.Network = "host" },
-		contract.NetNone:      func(f *fixture) { f.req.Options.Network = "none" },
+		contract.NetHost:      func(f *fixture) { f.req.Options.Networks = network("host") },
+		contract.NetNone:      func(f *fixture) { f.req.Options.Networks = network("none") },
+		contract.NetContained: func(f *fixture) {},
+		contract.Ports: func(f *fixture) {
+			f.req.Ports = []pod.ExposedPort{{Name: "p", HostPort: 80, PodPort: &image.Port{Name: "p", Protocol: "tcp", Port: 80}}}
+		},
 		contract.Capabilities: func(f *fixture) { f.app().CapsRetain = []string{} },
 		contract.Seccomp:      func(f *fixture) { f.app().Seccomp = &pod.Seccomp{Names: []string{"reboot"}} },
 		contract.NoNewPrivs:   func(f *fixture) { f.app().NoNewPrivs = &yes },
@@ -329,6 +333,7 @@ func TestFeatures(t *testing.T) {
 	// What nobody asked for is left out without a word.
 	f := newFixture(t)
 	f.req.Flavor.Manifest.Features = []contract.Feature{contract.NetNone}
+	f.req.Options.Networks = network("none")
 	if _, c, _ := f.pod(); c.Hosts != nil {
 		t.Error("a hosts file for a flavor that has no use for it")
 	}
@@ -507,5 +512,32 @@ func BenchmarkPod(b *testing.B) {
 			b.Fatal(err)
 		}
 		p.Close()
+	}
+}
+
+// A port of the host leads to the app's port of that name, or to one that is told.
+func TestPorts(t *testing.T) {
+	f := newFixture(t)
+	f.rec.App.Ports = []image.Port{{Name: "http", Protocol: "tcp", Port: 80, Count: 3}}
+	f.req.Options.Networks = []pod.NetworkRequest{{Name: "default", Args: []string{"IP=172.16.28.9"}}, {Name: "default-restricted"}}
+	f.req.Ports = []pod.ExposedPort{{Name: "http", HostPort: 8080, HostIP: "127.0.0.1"},
+		{Name: "dns", HostPort: 53, PodPort: &image.Port{Name: "dns", Protocol: "udp", Port: 5353}}}
+	_, c, _ := f.pod()
+	want := []contract.Port{{Name: "http", Protocol: "tcp", HostIP: "127.0.0.1", HostPort: 8080, PodPort: 80, Count: 3},
+		{Name: "dns", Protocol: "udp", HostPort: 53, PodPort: 5353}}
+	if d := cmp.Diff(want, c.Ports); d != "" {
+		t.Error(d)
+	}
+	if len(c.Networks) != 2 || c.Networks[1].IfName != "eth1" || c.Networks[0].Args[0] != "IP=172.16.28.9" {
+		t.Errorf("%+v", c.Networks)
+	}
+	for words, p := range map[string]pod.ExposedPort{
+		"too many":                  {Name: "http", HostPort: 65534},
+		`no app has a port "https"`: {Name: "https", HostPort: 443},
+	} {
+		f := newFixture(t)
+		f.rec.App.Ports = []image.Port{{Name: "http", Protocol: "tcp", Port: 80, Count: 3}}
+		f.req.Ports = []pod.ExposedPort{p}
+		f.refused(words)
 	}
 }

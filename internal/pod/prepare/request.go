@@ -127,7 +127,14 @@ type AppRequest struct {
 // Options are what may still be chosen when a prepared pod is run. A field left
 // at zero is what the pod manifest's annotations say, else the default.
 type Options struct {
-	Network  string // "host", "none"; the default is "none"
+	// Networks are those of --net; empty is the network "default".
+	Networks []pod.NetworkRequest
+	// NetworkConfig are absolute directories with configurations of networks;
+	// what an earlier one has goes before what a later one has.
+	NetworkConfig []string
+	// Later: the networks will be chosen when the pod is run.
+	Later bool
+
 	Hostname string // the default is rkt-<uuid>
 	HostIPC  bool
 	OwnIPC   bool // an IPC namespace of the pod's own, whatever the manifest says

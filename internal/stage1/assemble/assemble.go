@@ -181,6 +181,23 @@ func (a *Assembly) Lay(doc *contract.Pod, dir int, roots []int) error {
 	return a.setUp()
 }
 
+// Resolv gives all apps a resolv.conf that the document does not have. It must
+// follow Lay.
+func (a *Assembly) Resolv(text string) error {
+	if !a.laid {
+		doc := *a.doc
+		doc.Resolv = &text
+		a.doc = &doc
+		return nil
+	}
+	for _, app := range a.apps {
+		if err := a.shelf.bindContent(app.root, app.Name+".resolv.conf", "etc/resolv.conf", text); err != nil {
+			return fmt.Errorf("cannot set up /etc of app %q: %w", app.Name, err)
+		}
+	}
+	return nil
+}
+
 // Start starts the pod, whose directory is written by now, wherever it is. It
 // returns when the pod has ended or its first process is the flavor's init, with
 // the thread back in the host's namespaces. With an error there is no process of

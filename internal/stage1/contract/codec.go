@@ -16,6 +16,9 @@ func (p *Pod) Encode() []byte {
 	plainjson.Each(w.Key("apps"), p.Apps, (*App).write)
 	w.OptString("cgroup", p.Cgroup)
 	w.Key("network").String(p.Network)
+	plainjson.OptEach(w, "networks", p.Networks, (*Network).write)
+	plainjson.OptEach(w, "ports", p.Ports, (*Port).write)
+	w.OptStrings("networkConfig", p.NetworkConfig)
 	w.OptBool("hostIPC", p.HostIPC)
 	if p.Resolv != nil {
 		w.Key("resolv").String(*p.Resolv)
@@ -23,6 +26,7 @@ func (p *Pod) Encode() []byte {
 	if p.Hosts != nil {
 		w.Key("hosts").String(*p.Hosts)
 	}
+	w.OptBool("noNetworkDNS", p.NoNetworkDNS)
 	w.OptBool("hostsIfMissing", p.HostsIfMissing)
 	w.OptBool("interactive", p.Interactive)
 	if p.Insecure != (Insecure{}) {
@@ -106,12 +110,20 @@ func Decode(b []byte) (*Pod, error) {
 			p.Cgroup = r.String()
 		case "network":
 			p.Network = r.String()
+		case "networks":
+			p.Networks = plainjson.List(r, readNetwork)
+		case "ports":
+			p.Ports = plainjson.List(r, readPort)
+		case "networkConfig":
+			p.NetworkConfig = r.Strings()
 		case "hostIPC":
 			p.HostIPC = r.Bool()
 		case "resolv":
 			p.Resolv = plainjson.Pointer(r, (*plainjson.Reader).String)
 		case "hosts":
 			p.Hosts = plainjson.Pointer(r, (*plainjson.Reader).String)
+		case "noNetworkDNS":
+			p.NoNetworkDNS = r.Bool()
 		case "hostsIfMissing":
 			p.HostsIfMissing = r.Bool()
 		case "interactive":

@@ -28,7 +28,22 @@ func manifestCodec() plainjsontest.Codec[Manifest] {
 	}
 }
 
-func TestPodCodec(t *testing.T)       { podCodec().Check(t) }
-func TestManifestCodec(t *testing.T)  { manifestCodec().Check(t) }
-func FuzzDecode(f *testing.F)         { podCodec().Fuzz(f) }
-func FuzzDecodeManifest(f *testing.F) { manifestCodec().Fuzz(f) }
+func networkStateCodec() plainjsontest.Codec[NetworkState] {
+	return plainjsontest.Codec[NetworkState]{
+		Encode: func(s *NetworkState) ([]byte, error) { return s.Encode(), nil },
+		Decode: func(b []byte) (NetworkState, error) {
+			s, err := DecodeNetworkState(b)
+			if err != nil {
+				return NetworkState{}, err
+			}
+			return *s, nil
+		},
+	}
+}
+
+func TestNetworkStateCodec(t *testing.T)  { networkStateCodec().Check(t) }
+func FuzzDecodeNetworkState(f *testing.F) { networkStateCodec().Fuzz(f) }
+func TestPodCodec(t *testing.T)           { podCodec().Check(t) }
+func TestManifestCodec(t *testing.T)      { manifestCodec().Check(t) }
+func FuzzDecode(f *testing.F)             { podCodec().Fuzz(f) }
+func FuzzDecodeManifest(f *testing.F)     { manifestCodec().Fuzz(f) }

@@ -55,6 +55,14 @@ const (
 	// EnvCgroup is the document's Cgroup, for `run`, which then needs no more
 	// of the document.
 	EnvCgroup = "RKT_CGROUP"
+	// EnvNetwork, for `run`, is the program that gives the pod's networks back:
+	// it is run with the argument NetworkRelease, in the pod's directory,
+	// when the pod's processes have ended, before the lock is given up. Absent:
+	// the pod has none.
+	EnvNetwork = "RKT_NETWORK"
+	// EnvNetworkFD, for `run`, is a descriptor to keep open as long as the pod
+	// lives, closed on exec (NetworkStays). Absent: there is none.
+	EnvNetworkFD = "RKT_NETWORK_FD"
 )
 
 // Manifest describes a flavor; it lies beside the program as NAME.json.
@@ -83,6 +91,8 @@ const (
 	DNS            Feature = "dns"
 	NetHost        Feature = "net-host"
 	NetNone        Feature = "net-none"
+	NetContained   Feature = "net-contained" // Pod.Networks
+	Ports          Feature = "ports"         // Pod.Ports
 	Capabilities   Feature = "capabilities"
 	Seccomp        Feature = "seccomp"
 	NoNewPrivs     Feature = "no-new-privileges"
@@ -104,14 +114,26 @@ type Pod struct {
 	// Cgroup is the absolute directory of the pod's cgroup (version 2), which
 	// stage1 makes and removes; "" where the host has no such hierarchy.
 	Cgroup string `json:"cgroup,omitempty"`
-	// Network is "host" or "none".
+	// Network is NetworkHost, NetworkNone or NetworkContained.
 	Network string `json:"network"`
+	// Networks are what the pod is attached to under NetworkContained, in order.
+	// stage0 has that done, before the pod is handed over, in the network
+	// namespace that init was born in.
+	Networks []Network `json:"networks,omitempty"`
+	// Ports lead from the host into the pod; only under NetworkContained.
+	Ports []Port `json:"ports,omitempty"`
+	// NetworkConfig are directories with configurations of networks, absolute;
+	// what an earlier one has goes before what a later one has.
+	NetworkConfig []string `json:"networkConfig,omitempty"`
 	// HostIPC: the pod keeps the host's IPC namespace (--ipc=parent).
 	HostIPC bool `json:"hostIPC,omitempty"`
 	// Resolv and Hosts are the files' contents, put over each app's
 	// /etc/resolv.conf and /etc/hosts; nil leaves the image's own alone.
 	Resolv *string `json:"resolv,omitempty"`
 	Hosts  *string `json:"hosts,omitempty"`
+	// NoNetworkDNS: what networks say of DNS is not for this pod. Else it is put in
+	// place of a nil Resolv.
+	NoNetworkDNS bool `json:"noNetworkDNS,omitempty"`
 	// HostsIfMissing: Hosts is only used for images without /etc/hosts.
 	HostsIfMissing bool `json:"hostsIfMissing,omitempty"`
 	// Interactive: the (one) app is connected to the caller's terminal.

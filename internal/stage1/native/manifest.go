@@ -25,7 +25,7 @@ func Manifest() contract.Manifest {
 		},
 		Features: []contract.Feature{
 			contract.MultipleApps, contract.Interactive, contract.ReadOnlyRoot, contract.Volumes,
-			contract.Hostname, contract.DNS, contract.NetHost, contract.NetNone,
+			contract.Hostname, contract.DNS, contract.NetHost, contract.NetNone, contract.NetContained, contract.Ports,
 			contract.Capabilities, contract.Seccomp, contract.NoNewPrivs, contract.OOMScoreAdj,
 			contract.ProtectedPaths, contract.EventHandlers, contract.Logs, contract.HostIPC,
 		},

@@ -47,6 +47,12 @@ func Run() (int, error) {
 	if r.file, err = os.OpenFile(contract.EventsFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o644); err != nil {
 		return 0, fmt.Errorf("cannot note the pod's events: %w", err)
 	}
+	network := -1
+	if os.Getenv(contract.EnvNetworkFD) != "" {
+		if network, err = inherited(contract.EnvNetworkFD); err != nil {
+			return 0, err
+		}
+	}
 	failpoint.Hit("native/run-started")
 	go func() {
 		for sig := range signals {
@@ -68,6 +74,9 @@ func Run() (int, error) {
 	r.restoreTerminal()
 	failpoint.Hit("native/ended")
 	if err := removeCgroup(os.Getenv(contract.EnvCgroup)); err != nil {
+		fmt.Fprintln(os.Stderr, "stage1:", err)
+	}
+	if err := leaveNetworks(os.Getenv(contract.EnvNetwork), network); err != nil {
 		fmt.Fprintln(os.Stderr, "stage1:", err)
 	}
 	return status, nil
