@@ -60,7 +60,7 @@ var imports = []struct{ pkg, may, why string }{
 	{"pod/launch", "image pod pod/lifecycle stage1/contract stage1/assemble linux/...", "the last code of stage0; reads no image, knows no flavor"},
 	{"pod/network/lease", "pod linux/...", "files and a lock; knows not what is leased"},
 	{"pod/network/rules", "linux/...", "one nftables table; knows no pod"},
-	{"pod/network/...", "pod pod/lifecycle pod/network/... stage1/contract linux/...",
+	{"pod/network/...", "pod pod/lifecycle pod/network/... stage1/contract config linux/...",
 		"linked by the network program only: netlink and nftables stay off every container's path"},
 	{"pod/gc", "image image/store image/tree pod pod/lifecycle pod/launch stage1/contract linux/...",
 		"gives back; may ask a flavor through launch, never by import"},

@@ -106,6 +106,11 @@ func verbs() []verb {
 			{name: "rm", make: newImageRm},
 			{name: "gc", make: newImageGC},
 		}},
+		{name: "net", make: newNet, group: []verb{
+			{name: "list", make: newNetList},
+			{name: "inspect", make: newNetInspect},
+			{name: "gc", make: newNetGC},
+		}},
 		{name: "trust", make: newTrust, verbal: true, group: []verb{
 			{name: "list", make: newTrustList},
 			{name: "rm", make: newTrustRm},

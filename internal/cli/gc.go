@@ -39,7 +39,7 @@ where it was.`,
 			pol.Removing = func(id pod.UUID) { fmt.Fprintf(c.Out, "Garbage collecting pod %q\n", id) }
 			err = gc.Collect(dir, pol)
 			if _, serr := os.Stat(filepath.Join(dir, "networks")); serr == nil && !pol.MarkOnly {
-				err = errors.Join(err, launch.Networks(dir))
+				err = errors.Join(err, launch.Networks(dir, launch.NetworkPlaces{}))
 			}
 			return err
 		},

@@ -22,7 +22,7 @@ import (
 // registerRunOptions adds the flags of `run` that `run-prepared` has as well.
 func registerRunOptions(fs *pflag.FlagSet, o *prepare.Options, net *netFlag, dns *dnsFlag) {
 	net.o, dns.o = o, o
-	f := each(fs, "net", "NETWORK,…", "the pod's networks, each NAME[:KEY=VALUE;…] (arguments of the built-in ones: IP, IP6, names=on): default, default-restricted, or none, or host; may be repeated", net.set)
+	f := each(fs, "net", "NETWORK,…", "the pod's networks, each NAME[:KEY=VALUE;…]: default and default-restricted, which know IP, IP6 and names=on, and what is configured (rkt net list); or all of them, none, or host; may be repeated", net.set)
 	f.DefValue, f.NoOptDefVal = "default", "default"
 	each(fs, "dns", "IP,…", "name servers of the pod, or host for the host's resolv.conf, or none for the image's own", dns.server)
 	list := func(name, typ, usage string, to *[]string) {

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/rkt/rkt/internal/config"
 	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/image/fetch"
 	"github.com/rkt/rkt/internal/image/store"
@@ -186,7 +187,9 @@ func (c *cli) makePod(w *wish) (*lifecycle.Pod, error) {
 	defer lease.Close()
 	c.clock.mark("images")
 
-	c.fill(w, refs, records)
+	if err := c.fill(w, refs, records); err != nil {
+		return nil, err
+	}
 	if w.uuidFileSave != "" {
 		if w.UUID, err = saveUUID(w.uuidFileSave); err != nil {
 			return nil, err
@@ -201,7 +204,7 @@ func (c *cli) makePod(w *wish) (*lifecycle.Pod, error) {
 }
 
 // fill adds what the grammar could not know.
-func (c *cli) fill(w *wish, refs []imageRef, records []image.Record) {
+func (c *cli) fill(w *wish, refs []imageRef, records []image.Record) error {
 	if w.Manifest != nil {
 		w.Images = records
 	} else {
@@ -212,23 +215,38 @@ func (c *cli) fill(w *wish, refs []imageRef, records []image.Record) {
 	w.env.into(&w.Request)
 	w.AllowUntrusted = c.global.insecure.image
 	w.Options.Insecure = c.insecureDocument()
-	w.Options.NetworkConfig = c.networkConfig()
+	if err := c.networkPlaces(&w.Options); err != nil {
+		return err
+	}
 	if w.Options.Interactive {
 		w.Options.Term = os.Getenv("TERM")
 	}
 	if !w.quiet {
 		w.Warn = c.say
 	}
+	return nil
 }
 
-// networkConfig are the directories of network configurations, first wins.
-func (c *cli) networkConfig() (dirs []string) {
-	for _, d := range []string{c.global.config.User, c.global.config.Local, c.global.config.System} {
-		if d != "" {
-			dirs = append(dirs, filepath.Join(d, "net.d"))
-		}
+// networkPlaces are the directories of network configurations, first wins, and
+// of plugins. A pod without configured networks does not ask.
+func (c *cli) networkPlaces(o *prepare.Options) error {
+	if o.NetworkMode() != contract.NetworkContained {
+		return nil
 	}
-	return dirs
+	o.NetworkConfig = nil
+	for _, d := range []string{c.global.config.User, c.global.config.Local, c.global.config.System} {
+		if d == "" {
+			continue
+		}
+		abs, err := filepath.Abs(d)
+		if err != nil {
+			return fmt.Errorf("cannot use configuration directory %q: %w", d, err)
+		}
+		o.NetworkConfig = append(o.NetworkConfig, filepath.Join(abs, "net.d"))
+	}
+	paths, err := config.LoadPaths(c.global.config)
+	o.NetworkShared, o.NetworkPlugins = paths.CNINetworks, paths.CNIPlugins
+	return err
 }
 
 // insecureDocument is --insecure-options in the contract's words.

@@ -71,7 +71,9 @@ func (c *cli) runPrepared(uuid string, o prepare.Options) error {
 	}
 	c.clock.mark("open")
 	o.Insecure = c.insecureDocument()
-	o.NetworkConfig = c.networkConfig()
+	if err := c.networkPlaces(&o); err != nil {
+		return err
+	}
 	if o.Interactive {
 		o.Term = os.Getenv("TERM")
 	}

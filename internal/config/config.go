@@ -102,6 +102,10 @@ type RegistryRules struct {
 type Paths struct {
 	Data         string `json:"data,omitempty"`
 	Stage1Images string `json:"stage1-images,omitempty"`
+	// CNINetworks are directories of network configurations that rkt shares with
+	// others; CNIPlugins are directories of CNI plugins, before the usual ones.
+	CNINetworks []string `json:"cni-networks,omitempty"`
+	CNIPlugins  []string `json:"cni-plugins,omitempty"`
 }
 
 // Stage1 is the default flavor.
@@ -187,7 +191,7 @@ func (c *Config) loadDir(dir string, kinds []string) error {
 			continue
 		}
 		path := filepath.Join(dir, name)
-		text, err := readRegular(path)
+		text, err := ReadRegular(path)
 		if err != nil {
 			return fmt.Errorf("cannot read configuration: %w", err)
 		}
@@ -201,8 +205,9 @@ func (c *Config) loadDir(dir string, kinds []string) error {
 	return nil
 }
 
-// readRegular returns nil for anything but a regular file, or a link to one.
-func readRegular(path string) ([]byte, error) {
+// ReadRegular reads a file, of at most a megabyte. It returns nil for anything but
+// a regular file, or a link to one. Errors name the file (*fs.PathError).
+func ReadRegular(path string) ([]byte, error) {
 	// Without O_NONBLOCK a FIFO by that name would hold every rkt.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -221,7 +226,7 @@ func readRegular(path string) ([]byte, error) {
 		return nil, err
 	}
 	if len(text) > maxFile {
-		return nil, fmt.Errorf("%s: larger than %d bytes", path, maxFile)
+		return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("larger than %d bytes", maxFile)}
 	}
 	if text == nil {
 		text = []byte{}

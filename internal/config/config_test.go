@@ -52,8 +52,8 @@ func TestLoad(t *testing.T) {
 		"local/auth.d/c.json":        awsC,
 		"user/auth.d/docker.json":    dock,
 		"local/registries.d/r.json":  regs,
-		"system/paths.d/p.json":      `{"rktKind":"paths","rktVersion":"v1","data":"/a","stage1-images":"/s/"}`,
-		"user/paths.d/p.json":        `{"rktKind":"paths","rktVersion":"v1","data":"/b"}`,
+		"system/paths.d/p.json":      `{"rktKind":"paths","rktVersion":"v1","data":"/a","stage1-images":"/s/","cni-networks":["/etc/cni/net.d"],"cni-plugins":["/opt/p/"]}`,
+		"user/paths.d/p.json":        `{"rktKind":"paths","rktVersion":"v1","data":"/b","cni-networks":[]}`,
 		"system/stage1.d/one.json":   `{"rktKind":"stage1","rktVersion":"v1","name":"n","version":"1"}`,
 		"system/stage1.d/two.json":   `{"rktKind":"stage1","rktVersion":"v1","location":"/x/native.json"}`,
 		"system/net.d/10-other.json": "belongs to somebody else",
@@ -70,14 +70,14 @@ func TestLoad(t *testing.T) {
 		},
 		DockerAuth: map[string]BasicAuth{"registry-1.docker.io": {"u", "p"}},
 		Registries: map[string]RegistryRules{"r.example:5000": {true, []string{"m.example", "http://[::1]:5000/cache"}}},
-		Paths:      Paths{"/b", "/s"},
+		Paths:      Paths{"/b", "/s", []string{}, []string{"/opt/p"}},
 		Stage1:     Stage1{"n", "1", "/x/native.json"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 	paths, err := LoadPaths(d)
-	if err != nil || paths != want.Paths {
+	if err != nil || !cmp.Equal(paths, want.Paths) {
 		t.Errorf("LoadPaths = %v, %v", paths, err)
 	}
 }

@@ -155,6 +155,26 @@ func (c *Config) parsePaths(text []byte, file string, seen once) error {
 		}
 		*p.to = filepath.Clean(p.value)
 	}
+	for _, l := range []struct {
+		key  string
+		list []string
+		to   *[]string
+	}{{"cni-networks", f.CNINetworks, &c.Paths.CNINetworks}, {"cni-plugins", f.CNIPlugins, &c.Paths.CNIPlugins}} {
+		if l.list == nil {
+			continue
+		}
+		if err := seen.set(l.key, file); err != nil {
+			return err
+		}
+		list := []string{} // an empty list overrides another directory's
+		for _, p := range l.list {
+			if !filepath.IsAbs(p) {
+				return fmt.Errorf("%s has %q, want absolute paths", l.key, p)
+			}
+			list = append(list, filepath.Clean(p))
+		}
+		*l.to = list
+	}
 	return nil
 }
 

@@ -74,7 +74,7 @@ func parseNetwork(s string) (n NetworkRequest, err error) {
 			return n, fmt.Errorf("network %q: argument %q is not KEY=VALUE", name, a)
 		}
 		for _, o := range n.Args {
-			if strings.HasPrefix(o, key+"=") {
+			if strings.HasPrefix(o, key+"=") && key != "ips" && key != "aliases" { // those are lists
 				return n, fmt.Errorf("network %q: argument %s is given twice", name, key)
 			}
 		}

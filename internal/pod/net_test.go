@@ -17,6 +17,9 @@ func TestNetworks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if n, err := AddNetworks(nil, "lan:ips=10.0.0.1;ips=fd00::1;aliases=a;aliases=b"); err != nil || len(n[0].Args) != 4 {
+		t.Errorf("lists: %+v, %v", n, err)
+	}
 	want := []NetworkRequest{{"default", []string{"IP=172.16.28.7", "IP6=fd00::7"}}, {Name: "lan"}, {Name: "default-restricted"}}
 	if d := cmp.Diff(want, list); d != "" {
 		t.Error(d)

@@ -64,6 +64,8 @@ type Link struct {
 	MTU   int
 	Group uint32
 	MAC   [6]byte // of an Ethernet interface
+	Kind  string  // "veth", "bridge" …; "" for a device
+	Lower int     // index of what it stands on: a veth's other end, a macvlan's parent, maybe of another namespace; 0: nothing
 }
 
 // Link finds an interface by name. One that does not exist is unix.ENODEV.
@@ -72,6 +74,16 @@ func (c *Conn) Link(name string) (l Link, err error) {
 	err = c.Ask(m, nil, func(r Reply) { l = parseLink(r.Data) })
 	if err != nil {
 		return l, fmt.Errorf("cannot find interface %s: %w", name, err)
+	}
+	return l, nil
+}
+
+// LinkAt finds an interface by index. One that does not exist is unix.ENODEV.
+func (c *Conn) LinkAt(index int) (l Link, err error) {
+	m := NewMessage(unix.RTM_GETLINK, 0).Bytes(unix.AF_UNSPEC, 0, 0, 0).U32s(uint32(index), 0, 0)
+	err = c.Ask(m, nil, func(r Reply) { l = parseLink(r.Data) })
+	if err != nil {
+		return l, fmt.Errorf("cannot find interface %d: %w", index, err)
 	}
 	return l, nil
 }
@@ -98,6 +110,14 @@ func parseLink(b []byte) (l Link) {
 			l.Group = Uint32(value)
 		case unix.IFLA_ADDRESS:
 			copy(l.MAC[:], value)
+		case unix.IFLA_LINK:
+			l.Lower = int(Uint32(value))
+		case unix.IFLA_LINKINFO:
+			Attributes(value, func(typ uint16, value []byte) {
+				if typ == unix.IFLA_INFO_KIND {
+					l.Kind = String(value)
+				}
+			})
 		}
 	})
 	return l

@@ -193,6 +193,10 @@ func (s *Start) part() (finish func() error) {
 	a := s.joining
 	dir := a.joined
 	a.joined = ""
+	if s.network >= 0 { // what gives networks back waits for the namespace's end
+		unix.Close(s.network)
+		s.network = -1
+	}
 	// The program that attached the pod is still there while the pod is young.
 	if a.socket >= 0 && unix.Send(a.socket, []byte(contract.NetworkRelease), unix.MSG_NOSIGNAL) == nil {
 		return func() error {
@@ -263,24 +267,4 @@ func collectNetworks(p *lifecycle.Pod) error {
 		return err
 	}
 	return release(path, p.Dir())
-}
-
-// Networks gives back what belongs to no pod of the data directory, and takes
-// networks down that none uses.
-func Networks(dataDir string) error {
-	path, err := HelperPath(networkProgram)
-	if err != nil {
-		return err
-	}
-	pid, err := syscall.ForkExec(path, []string{networkProgram, "gc", dataDir}, &syscall.ProcAttr{
-		Dir: "/", Env: environment(), Files: []uintptr{0, 2, 2},
-	})
-	if err != nil {
-		return fmt.Errorf("cannot start %s: %w", path, err)
-	}
-	status, err := wait.For(pid)
-	if err == nil && status != 0 {
-		err = fmt.Errorf("cannot collect networks: %s ended with status %d", path, status)
-	}
-	return err
 }

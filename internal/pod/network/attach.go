@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -108,7 +109,7 @@ func (h *Host) Attach(ctx context.Context, podDir string, doc *contract.Pod, ns 
 	state := &contract.NetworkState{}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, h.undo(ctx, uuid, drivers, done))
+			err = errors.Join(err, h.undo(context.WithoutCancel(ctx), uuid, drivers, done))
 		}
 	}()
 	route := true
@@ -209,14 +210,24 @@ func (h *Host) Release(ctx context.Context, podDir string, doc *contract.Pod) (l
 			return last, err
 		}
 	}
+	if err := h.releaseAll(ctx, podDir, doc, state.Networks); err != nil {
+		return last, err
+	}
+	failpoint.Hit("network/released")
+	state.Released = true
+	return last, writeState(podDir, state)
+}
+
+// releaseAll gives back attachments, the last one first.
+func (h *Host) releaseAll(ctx context.Context, podDir string, doc *contract.Pod, list []contract.Attached) error {
 	var errs []error
-	for i := len(state.Networks) - 1; i >= 0; i-- {
-		attached := state.Networks[i]
-		a := &Attachment{UUID: uuid, DataDir: h.DataDir, PodDir: podDir, Attached: attached, Warn: h.Warn,
+	for i := len(list) - 1; i >= 0; i-- {
+		attached := list[i]
+		a := &Attachment{UUID: pod.UUID(doc.UUID), DataDir: h.DataDir, PodDir: podDir, Attached: attached, Warn: h.Warn,
 			Network: contract.Network{Name: attached.NetName, IfName: attached.IfName, Args: args(attached.Args)}}
 		d, err := h.former(attached)
 		if err == nil {
-			if i == gateOf(h, state.Networks) {
+			if i == gateOf(h, list) {
 				a.Ports = doc.Ports
 			}
 			err = d.Del(ctx, a)
@@ -225,12 +236,27 @@ func (h *Host) Release(ctx context.Context, podDir string, doc *contract.Pod) (l
 			errs = append(errs, fmt.Errorf("network %q: %w", attached.NetName, err))
 		}
 	}
-	if errs != nil {
-		return last, errors.Join(errs...)
+	return errors.Join(errs...)
+}
+
+// kept are the attachments of which sources have records.
+func (h *Host) kept(podDir string) (list []contract.Attached, err error) {
+	for _, s := range h.Sources {
+		k, ok := s.(Keeper)
+		if !ok {
+			continue
+		}
+		some, err := k.Kept(podDir)
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range some {
+			if !slices.ContainsFunc(list, func(o contract.Attached) bool { return o.IfName == a.IfName }) {
+				list = append(list, a)
+			}
+		}
 	}
-	failpoint.Hit("network/released")
-	state.Released = true
-	return last, writeState(podDir, state)
+	return list, nil
 }
 
 func gateOf(h *Host, list []contract.Attached) int {
@@ -269,6 +295,13 @@ func (h *Host) releaseUnknown(ctx context.Context, podDir string, doc *contract.
 		if last, err = h.unforward(uuid); err != nil {
 			return last, err
 		}
+	}
+	kept, err := h.kept(podDir)
+	if err == nil {
+		err = h.releaseAll(ctx, podDir, doc, kept)
+	}
+	if err != nil {
+		return last, err
 	}
 	list, drivers, err := h.expand(doc)
 	if err != nil {

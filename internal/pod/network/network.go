@@ -38,6 +38,13 @@ type Source interface {
 	Collect(ctx context.Context, alive func(pod.UUID) bool) error
 }
 
+// A Keeper is a Source that keeps records of attachments in the pods'
+// directories: what is kept there has to be given back, whatever else is known
+// of the pod.
+type Keeper interface {
+	Kept(podDir string) ([]contract.Attached, error)
+}
+
 // Driver is one network.
 type Driver interface {
 	Traits() Traits

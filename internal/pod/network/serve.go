@@ -39,6 +39,7 @@ func ServeAdd(ctx context.Context, open func(podDir string, doc *contract.Pod) *
 	ns := os.NewFile(uintptr(fds[1]), "network namespace")
 	serve, err := h.Attach(ctx, dir, doc, ns)
 	ns.Close()
+	ctx = context.WithoutCancel(ctx) // what has been taken is given back, whoever says what
 	failpoint.Hit("network/attached")
 	if aerr := answer(err, more(dir, err, len(serve) > 0)...); err != nil {
 		return aerr

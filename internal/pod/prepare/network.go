@@ -28,7 +28,8 @@ func (o *Options) NetworkMode() string {
 
 // applyNetwork puts networks and ports into the document.
 func (o *Options) applyNetwork(c *contract.Pod, m *pod.Manifest, f *Flavor) error {
-	c.Network, c.Networks, c.Ports, c.NetworkConfig = o.NetworkMode(), nil, nil, nil
+	c.Network, c.Networks, c.Ports = o.NetworkMode(), nil, nil
+	c.NetworkConfig, c.NetworkShared, c.NetworkPlugins = nil, nil, nil
 	if o.Later && len(o.Networks) == 0 && !f.has(contract.NetContained) {
 		c.Network = contract.NetworkNone
 		return nil
@@ -55,7 +56,7 @@ func (o *Options) applyNetwork(c *contract.Pod, m *pod.Manifest, f *Flavor) erro
 	for i, n := range list {
 		c.Networks = append(c.Networks, contract.Network{Name: n.Name, IfName: "eth" + strconv.Itoa(i), Args: n.Args})
 	}
-	c.NetworkConfig = o.NetworkConfig
+	c.NetworkConfig, c.NetworkShared, c.NetworkPlugins = o.NetworkConfig, o.NetworkShared, o.NetworkPlugins
 	return o.applyPorts(c, m, f)
 }
 

@@ -132,6 +132,8 @@ type Options struct {
 	// NetworkConfig are absolute directories with configurations of networks;
 	// what an earlier one has goes before what a later one has.
 	NetworkConfig []string
+	// NetworkShared and NetworkPlugins are as in contract.Pod.
+	NetworkShared, NetworkPlugins []string
 	// Later: the networks will be chosen when the pod is run.
 	Later bool
 

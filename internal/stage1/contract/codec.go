@@ -19,6 +19,8 @@ func (p *Pod) Encode() []byte {
 	plainjson.OptEach(w, "networks", p.Networks, (*Network).write)
 	plainjson.OptEach(w, "ports", p.Ports, (*Port).write)
 	w.OptStrings("networkConfig", p.NetworkConfig)
+	w.OptStrings("networkShared", p.NetworkShared)
+	w.OptStrings("networkPlugins", p.NetworkPlugins)
 	w.OptBool("hostIPC", p.HostIPC)
 	if p.Resolv != nil {
 		w.Key("resolv").String(*p.Resolv)
@@ -116,6 +118,10 @@ func Decode(b []byte) (*Pod, error) {
 			p.Ports = plainjson.List(r, readPort)
 		case "networkConfig":
 			p.NetworkConfig = r.Strings()
+		case "networkShared":
+			p.NetworkShared = r.Strings()
+		case "networkPlugins":
+			p.NetworkPlugins = r.Strings()
 		case "hostIPC":
 			p.HostIPC = r.Bool()
 		case "resolv":

@@ -125,6 +125,11 @@ type Pod struct {
 	// NetworkConfig are directories with configurations of networks, absolute;
 	// what an earlier one has goes before what a later one has.
 	NetworkConfig []string `json:"networkConfig,omitempty"`
+	// NetworkShared are such directories that others read and write as well, as
+	// /etc/cni/net.d, looked into last; NetworkPlugins are directories of
+	// plugins, before the usual ones.
+	NetworkShared  []string `json:"networkShared,omitempty"`
+	NetworkPlugins []string `json:"networkPlugins,omitempty"`
 	// HostIPC: the pod keeps the host's IPC namespace (--ipc=parent).
 	HostIPC bool `json:"hostIPC,omitempty"`
 	// Resolv and Hosts are the files' contents, put over each app's
