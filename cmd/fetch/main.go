@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/rkt/rkt/internal/image/fetch/wall"
 	"github.com/rkt/rkt/internal/image/fetch/wire"
 	"github.com/rkt/rkt/internal/image/source"
 	"github.com/rkt/rkt/internal/image/unpack"
@@ -26,21 +27,29 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	if err := source.Confine(); err != nil {
+	if len(args) == 0 {
+		return errors.New("cannot run: this program is started by rkt")
+	}
+	if args[0] == "credentials" {
+		// The user's own files and programs, as the user: see package wire.
+		return source.Credentials(ctx, args[1:], os.Stdout)
+	}
+	kind := wall.Kind(args[0])
+	if err := source.Confine(kind); err != nil {
 		return err
 	}
 	switch {
-	case len(args) == 1 && args[0] == "get":
+	case len(args) == 1 && (kind == wall.Get || kind == wall.Read):
 		return source.Get(ctx, os.Stdin, os.Stdout, os.Stderr, descriptor)
-	case len(args) == 2 && args[0] == "unpack":
+	case len(args) == 2 && kind == wall.Unpack:
 		return source.Unpack(ctx, args[1], os.Stdin, descriptor(wire.DirFD), descriptor(wire.ResultFD))
-	case len(args) == 1 && args[0] == "verify":
+	case len(args) == 1 && kind == wall.Verify:
 		return source.Verify(os.Stdin, os.Stdout, func() *os.File { return descriptor(wire.VerifyDataFD) })
-	case len(args) == 1 && args[0] == "plain":
+	case len(args) == 1 && kind == wall.Plain:
 		return unpack.Plain(ctx, os.Stdin, os.Stdout, unpack.Options{})
-	case len(args) == 1 && args[0] == "gzip":
+	case len(args) == 1 && kind == wall.Gzip:
 		return unpack.Gzip(os.Stdin, os.Stdout)
-	case len(args) == 1 && args[0] == "pod-manifest":
+	case len(args) == 1 && kind == wall.PodManifest:
 		manifest, err := kube.Convert(os.Stdin)
 		if err != nil {
 			return err

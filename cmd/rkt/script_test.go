@@ -89,7 +89,7 @@ func TestScript(t *testing.T) {
 			// Neither the machine's configuration nor its pods are of concern.
 			data := filepath.Join(e.WorkDir, "data")
 			e.Setenv("RKT", fmt.Sprintf("--dir=%s --system-config=%s --local-config=%s", data, filepath.Join(e.WorkDir, "sys"), filepath.Join(e.WorkDir, "local")))
-			sites, err := web.New(e.WorkDir)
+			sites, err := web.New()
 			if err != nil {
 				return err
 			}

@@ -210,7 +210,7 @@ func (c *cli) execute(cmd *command, args []string) error {
 			return hint.Wrap(fmt.Errorf("cannot parse arguments: %w", err), "usage: "+usageLine(c.verb, cmd))
 		}
 	}
-	return cmd.run(args)
+	return whoMay(cmd.run(args))
 }
 
 // findVerb finds a verb by its name or by the beginning of exactly one.

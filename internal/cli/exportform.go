@@ -145,6 +145,10 @@ func pinned(st *store.Store, word string) (image.Record, error) {
 	if err != nil {
 		return rec, err
 	}
+	if rec.Claimed {
+		return rec, hint.Wrap(fmt.Errorf("cannot use image %s: another user stored it, and nothing has proven it yet", rec.ID.Short()),
+			fmt.Sprintf("`rkt fetch %s` does", rec.ID))
+	}
 	blobs, err := st.BlobsOf(rec)
 	if err != nil {
 		return rec, err

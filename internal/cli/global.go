@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/rkt/rkt/internal/config"
+	"github.com/rkt/rkt/internal/hint"
 	"github.com/spf13/pflag"
 )
 
@@ -140,10 +141,19 @@ func (o *insecureOptions) set(list string) error {
 	return nil
 }
 
+// whoMay adds to an error of permission who has it.
+func whoMay(err error) error {
+	if err == nil || os.Geteuid() == 0 || hint.Of(err) != "" || !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return hint.Wrap(err, "pods are for root alone, images for root and the members of group rkt; or use a --dir of your own")
+}
+
 // needRoot refuses a verb that sets up or tears down namespaces and mounts.
 func (c *cli) needRoot() error {
 	if os.Geteuid() == 0 {
 		return nil
 	}
-	return fmt.Errorf("cannot %s as an unprivileged user: it needs root", c.verb)
+	return hint.Wrap(fmt.Errorf("cannot %s as an unprivileged user: it needs root", c.verb),
+		"members of group rkt may fetch, list and remove images")
 }

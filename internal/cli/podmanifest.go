@@ -4,17 +4,18 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"strings"
 
+	"github.com/rkt/rkt/internal/image/fetch/wall"
 	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/pod/launch"
-	"golang.org/x/sys/unix"
 )
 
 // readManifest reads --pod-manifest, if it is given, and names its images.
@@ -67,17 +68,39 @@ func convertManifest(text []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out, said bytes.Buffer
-	cmd := exec.Command(helper, "pod-manifest")
-	cmd.Env = []string{}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(text), &out, &said
-	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
-	err = cmd.Run()
+	var said bytes.Buffer
+	in, give, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	take, out, err := os.Pipe()
+	if err != nil {
+		_, _ = in.Close(), give.Close()
+		return nil, err
+	}
+	defer take.Close()
+	c := wall.Command{Kind: wall.PodManifest, Path: helper, Files: []*os.File{in, out}, Stderr: &said}
+	c.Args = []string{string(c.Kind)}
+	p, err := c.Start(context.Background())
+	_, _ = in.Close(), out.Close()
+	if err != nil {
+		_ = give.Close()
+		return nil, err
+	}
+	go func() {
+		_, _ = give.Write(text) // a helper that is gone says why below
+		_ = give.Close()
+	}()
+	manifest, rerr := readLimited(take, pod.MaxManifestSize)
+	if rerr != nil {
+		p.Kill()
+	}
+	err = p.Wait()
 	// It prefixes what it says with its own name, as every program does.
 	if message := strings.TrimPrefix(strings.TrimSpace(said.String()), "fetch: "); err != nil && message != "" {
 		err = errors.New(message)
 	}
-	return out.Bytes(), err
+	return manifest, cmp.Or(rerr, err)
 }
 
 // readLimited reads a file of at most limit bytes to its end.

@@ -117,6 +117,11 @@ type Record struct {
 	App         *App              `json:"app,omitempty"`    // nil: an ACI without an app section
 	Labels      map[string]string `json:"labels,omitempty"` // os, arch, version …
 	Annotations map[string]string `json:"annotations,omitempty"`
+
+	// Claimed, which is not stored: the record, or the name it was found by, was
+	// written by somebody whom this process has no reason to believe. Nothing of
+	// it is proven but, once a manifest of that digest is read, its ID.
+	Claimed bool `json:"-"`
 }
 
 // Own is an ACI's own file among its layers, or those they are rendered from.

@@ -70,7 +70,7 @@ func dependsOn(names ...string) []object {
 func online(t *testing.T) (*rkt.Host, func(name, path string)) {
 	t.Helper()
 	h := host(t)
-	s, err := web.New(t.TempDir())
+	s, err := web.New()
 	if err != nil {
 		t.Fatal(err)
 	}

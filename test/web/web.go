@@ -16,6 +16,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -39,15 +40,25 @@ type Sites struct {
 
 	secure, proxy *httptest.Server
 	env           map[string]string
+	dir           string
 }
 
-// New starts the servers; files of theirs go to dir. Close ends them.
-func New(dir string) (*Sites, error) {
-	s := &Sites{pages: map[string]http.HandlerFunc{}}
-	authority := filepath.Join(dir, "ca.pem")
-	cert, err := certificate(authority)
+// New starts the servers. Close ends them.
+func New() (*Sites, error) {
+	// Not a test's own directory: the fetch helper, which is another user's
+	// process, reads the certificate.
+	dir, err := os.MkdirTemp("", "rkt-sites")
 	if err != nil {
 		return nil, err
+	}
+	s := &Sites{pages: map[string]http.HandlerFunc{}, dir: dir}
+	authority := filepath.Join(dir, "ca.pem")
+	cert, err := certificate(authority)
+	if err == nil {
+		err = errors.Join(os.Chmod(dir, 0o755), os.Chmod(authority, 0o644))
+	}
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	quiet := log.New(io.Discard, "", 0)
 	s.secure = httptest.NewUnstartedServer(s.serve("https"))
@@ -75,6 +86,7 @@ func (s *Sites) Close() {
 		srv.CloseClientConnections()
 		srv.Close()
 	}
+	_ = os.RemoveAll(s.dir)
 }
 
 // Handle has h answer for a URL, whatever its query.

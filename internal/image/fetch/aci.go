@@ -8,10 +8,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strings"
-	"syscall"
 
+	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/image/aci"
 	"github.com/rkt/rkt/internal/image/fetch/wire"
@@ -91,21 +90,29 @@ func (f *fetching) aci(ctx context.Context) (image.Record, error) {
 	return f.st.ByID(string(top.rec.ID)) // with what the store knew before
 }
 
+// importable refuses where an ACI cannot be stored.
+func (f *fetching) importable() error {
+	if f.st.Trees() {
+		return nil
+	}
+	return hint.Wrap(errors.New("only root can import an ACI here: its ID shows when it is unpacked"), "run rkt as root")
+}
+
 // fromFile imports an .aci file. Nothing of it is read here: its bytes go to
 // the store and to an extractor, which tells its ID and its manifest.
 func (f *fetching) fromFile(ctx context.Context) (*node, error) {
+	if err := f.importable(); err != nil {
+		return nil, err
+	}
 	state, err := settleFile(f.ref.Path)
 	if err != nil {
 		return nil, plainCause(err)
 	}
-	file, err := os.OpenFile(f.ref.Path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a fifo must not hold us up
+	file, err := regular(f.ref.Path)
 	if err != nil {
-		return nil, plainCause(err)
+		return nil, err
 	}
 	defer file.Close()
-	if st, err := file.Stat(); err != nil || !st.Mode().IsRegular() {
-		return nil, errors.Join(err, errors.New("it is not a regular file"))
-	}
 	j := newACI()
 	if j.blob, err = f.st.NewBlob(); err == nil {
 		err = f.importACI(ctx, j, file, func() {})

@@ -138,7 +138,7 @@ func (f *fetching) depend(ctx context.Context, w wanted) (*node, error) {
 func (f *fetching) storedDependency(w wanted) (image.Record, bool, error) {
 	if w.id != "" {
 		rec, err := f.st.ByID(w.id)
-		if errors.Is(err, store.ErrNotFound) {
+		if errors.Is(err, store.ErrNotFound) || err == nil && rec.Claimed {
 			return image.Record{}, false, nil
 		}
 		if err == nil {
@@ -184,6 +184,10 @@ func (c *closure) commit() error {
 			if err := n.f.put(n.raw, n.rec.Manifest); err != nil {
 				return err
 			}
+		}
+		n.rec.Names = []string{n.f.ref.Canonical()}
+		if n.rec.Trust == image.TrustNone {
+			n.rec.Trust = ground(n.f.ref)
 		}
 		if _, err := n.f.commit(n.rec, n.state); err != nil {
 			return err

@@ -128,7 +128,7 @@ func startWeb(ctx context.Context, opt Options, kind string, web wire.Web) (*hel
 		SkipTLSVerify: opt.InsecureTLS, AllowHTTP: opt.InsecureHTTP,
 		StallMillis: opt.StallMillis, RetryMillis: opt.RetryMillis,
 		Progress: opt.Progress, UserAgent: opt.UserAgent,
-	}, nil)
+	}, nil, nil)
 	if err != nil {
 		return nil, wire.Reply{}, err
 	}

@@ -165,6 +165,12 @@ func stored(ctx context.Context, st *store.Store, opt Options, r ref.Ref, rec im
 			return image.Record{}, err
 		}
 	}
+	if rec.Claimed {
+		var err error
+		if rec, err = adopt(ctx, st, opt, r, rec); err != nil {
+			return image.Record{}, fmt.Errorf("cannot use image %s, which another user stored: %w", rec.ID.Short(), err)
+		}
+	}
 	if !whole(st, rec) {
 		if err := repair(ctx, st, opt, rec); err != nil {
 			return image.Record{}, fmt.Errorf("cannot unpack image %s again: %w", rec.ID.Short(), err)

@@ -63,14 +63,14 @@ func look(st *store.Store, r ref.Ref) (image.Record, error) {
 	case ref.ID:
 		return st.ByID(r.ID)
 	case ref.Docker:
-		rec, err := st.ByName(r.Canonical())
+		rec, err := byName(st, r)
 		if r.Digest != "" && errors.Is(err, store.ErrNotFound) {
 			// It may have been fetched by a tag.
 			return st.ByID(string(image.Digest(r.Digest).ID()))
 		}
 		return rec, err
 	case ref.ACIURL:
-		return st.ByName(r.Canonical())
+		return byName(st, r)
 	case ref.Name:
 		return findName(st, r)
 	case ref.OCILayout:
@@ -79,6 +79,16 @@ func look(st *store.Store, r ref.Ref) (image.Record, error) {
 		return findFile(st, r)
 	}
 	return image.Record{}, fmt.Errorf("cannot find image %q: %w", r.String(), store.ErrNotFound)
+}
+
+// byName finds the image that has a name, if the name was given by somebody who
+// is believed: that an image is whose name says so is for rkt to find out.
+func byName(st *store.Store, r ref.Ref) (image.Record, error) {
+	rec, err := st.ByName(r.Canonical())
+	if err == nil && rec.Claimed {
+		err = fmt.Errorf("cannot find image %q but by another user's word: %w", r.String(), store.ErrNotFound)
+	}
+	return rec, err
 }
 
 // findInLayout looks whether the manifest that r points to in its layout is
@@ -148,7 +158,7 @@ func readSmall(path string) ([]byte, error) {
 
 // findFile looks whether the file that r names was imported as it is now.
 func findFile(st *store.Store, r ref.Ref) (image.Record, error) {
-	rec, err := st.ByName(r.Canonical())
+	rec, err := byName(st, r)
 	if err != nil {
 		return image.Record{}, err
 	}
@@ -188,13 +198,18 @@ func settleFile(path string) (string, error) {
 	return fileState(path)
 }
 
-// whole tells whether all trees of an image are there: somebody may have
-// removed some by hand, or a crash of the machine.
+// whole tells whether an image is as its record says and all trees of it are
+// there: somebody may have removed some by hand, or a crash of the machine, or
+// whoever fetched it could make none. Where this process could not either, it
+// needs none.
 func whole(st *store.Store, rec image.Record) bool {
+	if rec.Claimed {
+		return false
+	}
 	for _, l := range rec.Layers {
 		var s unix.Stat_t
 		if unix.Lstat(st.LayerPath(l.DiffID), &s) != nil {
-			return false
+			return !st.Trees()
 		}
 	}
 	return true

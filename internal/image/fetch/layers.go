@@ -89,7 +89,8 @@ func (f *fetching) plan(layers []image.Layer, known map[pair]settle.Facts) (jobs
 		if stored && size != l.Size {
 			return nil, nil, fmt.Errorf("layer %s is %d bytes long, the manifest says %d", l.Blob, size, l.Size)
 		}
-		if _, ok := known[pair{l.Blob, l.DiffID}]; ok && stored && f.st.HasLayer(l.DiffID) {
+		_, ok := known[pair{l.Blob, l.DiffID}]
+		if stored && (ok && f.st.HasLayer(l.DiffID) || !f.st.Trees()) {
 			present = append(present, l)
 			continue
 		}
@@ -115,6 +116,9 @@ func (f *fetching) known() (map[pair]settle.Facts, error) {
 	}
 	pairs := map[pair]settle.Facts{}
 	for _, r := range all {
+		if r.Claimed {
+			continue
+		}
 		for _, l := range slices.Concat(r.Layers, r.Parts) {
 			if facts, ok := recordedFacts(r, l.DiffID); ok {
 				pairs[pair{l.Blob, l.DiffID}] = facts
@@ -222,7 +226,10 @@ func (f *fetching) bring(ctx context.Context, h *helper, j *job, slots chan stru
 		}
 	}
 	defer file.Close()
-	uerr := f.unpack(ctx, j, file, grow, slots)
+	var uerr error
+	if f.st.Trees() {
+		uerr = f.unpack(ctx, j, file, grow, slots)
+	}
 	// If the blob is corrupt, that is what the user must hear, not what the
 	// extractor made of it: so the download is always seen to its end.
 	derr := <-received
@@ -234,6 +241,7 @@ func (f *fetching) bring(ctx context.Context, h *helper, j *job, slots chan stru
 		return &wrongError{uerr} // the same bytes give the same verdict
 	case uerr != nil:
 		return uerr
+	case j.tree == nil: // root unpacks it when it first uses the image
 	case j.result.DiffID != string(j.layer.DiffID):
 		return wrong("it unpacks to %s, the image's configuration says %s", short(j.result.DiffID), short(string(j.layer.DiffID)))
 	}
@@ -294,13 +302,13 @@ func (f *fetching) unpack(ctx context.Context, j *job, file *os.File, grow *grow
 	if j.tree, err = f.st.NewLayer(); err != nil {
 		return err
 	}
-	x, err := startExtractor(ctx, f.opt, wire.UnpackRequest{Format: j.format}, j.tree.File())
+	x, err := startExtractor(ctx, f.opt, wire.UnpackRequest{Format: j.format}, j.tree.File(), head(file, grow), j.layer.Size)
 	if err != nil {
 		return err
 	}
 	ferr := feed(x.in, file, grow)
 	if ferr != nil {
-		_ = x.cmd.Process.Kill() // it must not take a torn blob for a whole one
+		x.kill() // it must not take a torn blob for a whole one
 	}
 	res, err := x.wait()
 	if ferr != nil {
@@ -319,7 +327,7 @@ func commit(st *store.Store, jobs []*job) error {
 	}()
 	var trees []*store.LayerDir
 	for _, j := range jobs {
-		if !j.hidden {
+		if !j.hidden && j.tree != nil {
 			trees = append(trees, j.tree)
 		}
 	}
@@ -337,7 +345,7 @@ func commit(st *store.Store, jobs []*job) error {
 		}
 	}
 	for _, j := range jobs {
-		if j.hidden {
+		if j.hidden || j.tree == nil {
 			continue
 		}
 		if err := j.tree.Commit(j.layer.DiffID); err != nil {

@@ -48,7 +48,7 @@ func findACI(st *store.Store, w wanted) (best image.Record, found bool, err erro
 		return n
 	}
 	for _, r := range all {
-		if w.check(r) != nil {
+		if r.Claimed || w.check(r) != nil {
 			continue
 		}
 		if !found || rank(r) > rank(best) || rank(r) == rank(best) && r.Imported.After(best.Imported) {
@@ -94,6 +94,9 @@ func (f *fetching) fromName(ctx context.Context) (*node, error) {
 		return nil, &elsewhereError{registry, err}
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := f.importable(); err != nil {
 		return nil, err
 	}
 	return f.fromEndpoints(ctx, d, wanted{name: &name})

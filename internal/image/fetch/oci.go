@@ -39,6 +39,9 @@ type fetching struct {
 // if that has a digest.
 func (f *fetching) oci(ctx context.Context) (image.Record, error) {
 	req, state, err := f.request()
+	if err == nil && f.ref.Kind == ref.Docker {
+		err = credentials(ctx, f.opt, &req)
+	}
 	if err != nil {
 		return image.Record{}, err
 	}
@@ -49,7 +52,14 @@ func (f *fetching) oci(ctx context.Context) (image.Record, error) {
 		}
 		defer scratch.Close()
 	}
-	h, err := startHelper(ctx, f.opt, req, scratch)
+	var from *os.File
+	if f.ref.Kind != ref.Docker {
+		if from, err = local(f.ref); err != nil {
+			return image.Record{}, err
+		}
+		defer from.Close()
+	}
+	h, err := startHelper(ctx, f.opt, req, scratch, from)
 	if err != nil {
 		return image.Record{}, err
 	}
@@ -70,10 +80,24 @@ func (f *fetching) conduct(ctx context.Context, h *helper, state string) (image.
 	if err != nil {
 		return image.Record{}, err
 	}
-	ground, err := f.proveOCI(ctx, h)
+	proven, err := f.proveOCI(ctx, h)
 	if err != nil {
 		return image.Record{}, err
 	}
+	rec, err := f.assemble(ctx, h, m, raw)
+	if err != nil {
+		return image.Record{}, err
+	}
+	if rec.Trust = proven; rec.Trust == image.TrustNone {
+		rec.Trust = ground(f.ref)
+	}
+	rec.Names = []string{f.ref.Canonical()}
+	return f.commit(rec, state)
+}
+
+// assemble brings all that a manifest of proven bytes names into the store; h
+// may be nil if it is there. The record is not committed.
+func (f *fetching) assemble(ctx context.Context, h *helper, m ociconfig.Manifest, raw []byte) (image.Record, error) {
 	rawConfig, err := f.config(ctx, h, m.Config)
 	if err != nil {
 		return image.Record{}, err
@@ -92,7 +116,6 @@ func (f *fetching) conduct(ctx context.Context, h *helper, state string) (image.
 		return image.Record{}, err
 	}
 	reserve(&rec)
-	rec.Trust = ground
 	known, err := f.known()
 	if err != nil {
 		return image.Record{}, err
@@ -102,6 +125,9 @@ func (f *fetching) conduct(ctx context.Context, h *helper, state string) (image.
 		return image.Record{}, err
 	}
 	for _, l := range present {
+		if h == nil {
+			break
+		}
 		if err := h.order(wire.Order{Done: &wire.Done{Present: true, Blob: wire.Descriptor{Digest: string(l.Blob), Size: l.Size}}}); err != nil {
 			return image.Record{}, err
 		}
@@ -110,8 +136,10 @@ func (f *fetching) conduct(ctx context.Context, h *helper, state string) (image.
 		return image.Record{}, err
 	}
 	describe(&rec, jobs)
-	if jobs, err = f.settle(&rec, jobs, known); err != nil {
-		return image.Record{}, err
+	if f.st.Trees() {
+		if jobs, err = f.settle(&rec, jobs, known); err != nil {
+			return image.Record{}, err
+		}
 	}
 	if err := commit(f.st, jobs); err != nil {
 		return image.Record{}, err
@@ -127,7 +155,7 @@ func (f *fetching) conduct(ctx context.Context, h *helper, state string) (image.
 	if rec.App != nil && rec.App.Name == "" {
 		rec.App.Name = appName(f.ref)
 	}
-	return f.commit(rec, state)
+	return rec, nil
 }
 
 // ours begins the names of annotations in which rkt keeps its own knowledge.
@@ -156,12 +184,9 @@ func describe(rec *image.Record, jobs []*job) {
 	}
 }
 
-// commit makes the image exist. state is that of the file it came from, or "".
+// commit makes the image exist, with the names and the trust that rec has. state
+// is that of the file it came from, or "".
 func (f *fetching) commit(rec image.Record, state string) (image.Record, error) {
-	rec.Names = []string{f.ref.Canonical()}
-	if rec.Trust == image.TrustNone {
-		rec.Trust = ground(f.ref)
-	}
 	rec.SignedBy = f.signers
 	rec.Imported = time.Now()
 	if old, err := f.st.ByID(string(rec.ID)); err == nil {
@@ -251,22 +276,30 @@ func (f *fetching) manifest(ctx context.Context, h *helper) (ociconfig.Manifest,
 // config gets the image's configuration, from the store if it is there.
 func (f *fetching) config(ctx context.Context, h *helper, d ociconfig.Descriptor) ([]byte, error) {
 	if size, ok := f.st.HasBlob(d.Digest); ok && size == d.Size {
-		b, err := f.st.OpenBlob(d.Digest)
-		if err != nil {
-			return nil, err
-		}
-		defer b.Close()
-		raw, err := io.ReadAll(io.LimitReader(b, ociconfig.MaxDocument))
-		if err == nil {
-			err = prove(raw, d.Digest, d.Size)
-		}
-		return raw, err
+		return f.document(d.Digest, d.Size)
+	}
+	if h == nil {
+		return nil, fmt.Errorf("configuration %s is not in the store", short(string(d.Digest)))
 	}
 	raw, err := f.small(ctx, h, d, false)
 	if err != nil {
 		return nil, fmt.Errorf("configuration %s: %w", short(string(d.Digest)), err)
 	}
 	return raw, nil
+}
+
+// document reads a small blob of the store, proven.
+func (f *fetching) document(d image.Digest, size int64) ([]byte, error) {
+	b, err := f.st.OpenBlob(d)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	raw, err := io.ReadAll(io.LimitReader(b, ociconfig.MaxDocument+1))
+	if err == nil {
+		err = prove(raw, d, size)
+	}
+	return raw, err
 }
 
 // small gets a blob of at most ociconfig.MaxDocument bytes into memory, proven.
@@ -328,6 +361,9 @@ func digestOf(data []byte) image.Digest {
 // appName is what an app of the image is called unless the user says so: the
 // repository, or the file's name without its endings.
 func appName(r ref.Ref) string {
+	if r.Kind == ref.ID {
+		return image.ID(r.ID).Short()
+	}
 	if r.Kind == ref.Docker {
 		return r.Registry + "/" + r.Repository
 	}

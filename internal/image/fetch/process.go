@@ -9,14 +9,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/image/fetch/wall"
 	"github.com/rkt/rkt/internal/image/fetch/wire"
 )
 
@@ -54,7 +53,7 @@ func control(f *os.File, cmd, arg int) (n int, err error) {
 
 // helper is a running `fetch get`.
 type helper struct {
-	cmd     *exec.Cmd
+	proc    *wall.Process
 	mu      sync.Mutex // guards orders
 	orders  *os.File
 	answers *os.File
@@ -64,22 +63,34 @@ type helper struct {
 	free    chan int // lanes at rest
 }
 
-// command prepares the helper's program so that it does not outlive rkt: it is
-// killed when rkt dies, and its pipes end.
-func command(ctx context.Context, path string, arg ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, path, arg...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	cmd.WaitDelay = linger
-	return cmd
+// environment is what a helper that talks to the network may know of rkt's:
+// where proxies and certificates are, and Go's own switches.
+func environment() []string {
+	var env []string
+	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy",
+		"SSL_CERT_FILE", "SSL_CERT_DIR", "GODEBUG", "TERM", "COLUMNS"} {
+		if v, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+v)
+		}
+	}
+	return env
 }
 
-// startHelper starts the helper and sends it req. scratch may be nil and stays
-// the caller's. The caller calls close.
-func startHelper(ctx context.Context, opt Options, req wire.Request, scratch *os.File) (*helper, error) {
+// note tells the user what the walls lack.
+func (o Options) note(text string) { o.say("%s", text) }
+
+// startHelper starts the helper and sends it req. from is what a local image is
+// read from, see local, nil for a registry's; scratch may be nil. Both stay the
+// caller's. The caller calls close.
+func startHelper(ctx context.Context, opt Options, req wire.Request, scratch, from *os.File) (*helper, error) {
 	h := &helper{free: make(chan int, lanes)}
-	h.cmd = command(ctx, opt.Helper, "get")
+	c := wall.Command{Kind: wall.Get, Path: opt.Helper, Env: environment(), Note: opt.note}
+	if from != nil {
+		c.Kind = wall.Read
+	}
+	c.Args = []string{string(c.Kind)}
 	if opt.Stderr != nil {
-		h.cmd.Stderr = opt.Stderr
+		c.Stderr = opt.Stderr
 	}
 	var theirs []*os.File
 	defer func() {
@@ -89,16 +100,19 @@ func startHelper(ctx context.Context, opt Options, req wire.Request, scratch *os
 	}()
 	err := h.pipes(&theirs)
 	if err == nil {
-		h.cmd.Stdin, h.cmd.Stdout = theirs[0], theirs[1]
-		h.cmd.ExtraFiles = theirs[2:len(theirs):len(theirs)]
+		c.Files = append(c.Files, theirs[0], theirs[1], nil)
+		c.Files = append(c.Files, theirs[2:]...)
 		if req.Scratch = scratch != nil; req.Scratch {
-			h.cmd.ExtraFiles = append(h.cmd.ExtraFiles, scratch)
+			c.Files = append(c.Files, scratch)
 		}
-		err = h.cmd.Start()
+		if from != nil {
+			c.Files = append(c.Files, from)
+		}
+		h.proc, err = c.Start(ctx)
 	}
 	if err != nil {
 		h.closePipes()
-		return nil, helperError(opt.Helper, err)
+		return nil, err
 	}
 	h.replies = wire.NewReceiver(h.answers)
 	req.Lanes = lanes
@@ -106,14 +120,6 @@ func startHelper(ctx context.Context, opt Options, req wire.Request, scratch *os
 		return nil, h.gone(h.close(), err)
 	}
 	return h, nil
-}
-
-func helperError(path string, err error) error {
-	err = fmt.Errorf("cannot start %q: %w", path, err)
-	if errors.Is(err, os.ErrNotExist) {
-		err = hint.Wrap(err, "rkt's programs in libexec/rkt belong beside its bin directory")
-	}
-	return err
 }
 
 // pipes makes all pipes; the helper's ends are appended to theirs in the order
@@ -151,9 +157,9 @@ func (h *helper) closePipes() {
 // how it ended.
 func (h *helper) close() error {
 	h.closePipes()
-	timer := time.AfterFunc(linger, func() { _ = h.cmd.Process.Kill() })
+	timer := time.AfterFunc(linger, h.proc.Kill)
 	defer timer.Stop()
-	return h.cmd.Wait()
+	return h.proc.Wait()
 }
 
 // root receives the top manifest or index.
@@ -241,40 +247,64 @@ func (c *carried) Read(p []byte) (int, error) {
 
 // extractor is a running `fetch unpack`.
 type extractor struct {
-	cmd    *exec.Cmd
+	proc   *wall.Process
 	in     *os.File // the blob goes here
 	result *os.File
+	// inflate decompresses before the extractor; nil: it does so itself.
+	inflate *inflation
 }
 
-// startExtractor starts unpacking into dir, which stays the caller's. The
-// caller writes the blob to in, closes it, and calls wait.
-func startExtractor(ctx context.Context, opt Options, req wire.UnpackRequest, dir *os.File) (*extractor, error) {
-	arg, err := json.Marshal(req)
-	if err != nil {
-		return nil, err
-	}
+// startExtractor starts unpacking a blob that begins with head and has size
+// bytes into dir, which stays the caller's. The caller writes the blob to in,
+// closes it, and calls wait.
+func startExtractor(ctx context.Context, opt Options, req wire.UnpackRequest, dir *os.File, head []byte, size int64) (*extractor, error) {
 	inR, inW, err := newPipe()
 	if err != nil {
 		return nil, err
 	}
-	outR, outW, err := os.Pipe()
+	x := &extractor{in: inW}
+	inR, x.inflate, err = startInflater(ctx, opt, head, inR)
+	defer inR.Close()
 	if err != nil {
-		_, _ = inR.Close(), inW.Close()
-		return nil, fmt.Errorf("cannot make pipe: %w", err)
+		_ = inW.Close()
+		return nil, err
 	}
-	x := &extractor{cmd: command(ctx, opt.Helper, "unpack", string(arg)), in: inW, result: outR}
-	x.cmd.Stdin = inR
-	x.cmd.ExtraFiles = []*os.File{dir, outW}
-	// What igzip and its like say is of no use to the user; errors come as the
-	// result.
-	x.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	err = x.cmd.Start()
-	_, _ = inR.Close(), outW.Close()
+	if x.inflate != nil {
+		req.Compressed = max(size, 1)
+	}
+	var outW *os.File
+	arg, err := json.Marshal(req)
+	if err == nil {
+		x.result, outW, err = os.Pipe()
+	}
+	if err == nil {
+		defer outW.Close()
+		c := wall.Command{Kind: wall.Unpack, Path: opt.Helper, Note: opt.note}
+		c.Args = []string{string(c.Kind), string(arg)}
+		// Nothing it says beside its result is of use to the user.
+		c.Files = []*os.File{inR, nil, nil, dir, outW}
+		x.proc, err = c.Start(ctx)
+	}
 	if err != nil {
-		_, _ = inW.Close(), outR.Close()
-		return nil, helperError(opt.Helper, err)
+		_ = inW.Close()
+		if x.result != nil {
+			_ = x.result.Close()
+		}
+		if x.inflate != nil {
+			x.inflate.proc.Kill()
+			_ = x.inflate.wait()
+		}
+		return nil, err
 	}
 	return x, nil
+}
+
+// kill ends the extractor at once.
+func (x *extractor) kill() {
+	x.proc.Kill()
+	if x.inflate != nil {
+		x.inflate.proc.Kill()
+	}
 }
 
 // wait returns the result once the extractor has ended.
@@ -283,8 +313,14 @@ func (x *extractor) wait() (wire.UnpackResult, error) {
 	var res wire.UnpackResult
 	rerr := wire.NewReceiver(x.result).Receive(&res)
 	_ = x.result.Close()
-	werr := x.cmd.Wait()
+	werr := x.proc.Wait()
+	var ierr error
+	if x.inflate != nil {
+		ierr = x.inflate.wait()
+	}
 	switch {
+	case ierr != nil && rerr == nil && (res.Err == nil || res.Cut):
+		return res, ierr // that is why
 	case rerr == nil && res.Err != nil:
 		return res, res.Err
 	case rerr != nil && werr != nil:

@@ -5,6 +5,8 @@ package fetch
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 
 	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/image/fetch/wire"
@@ -17,6 +19,9 @@ import (
 // and of an ACI's own layer the manifest in it. It is for those who doubt the tree that is
 // stored.
 func Reunpack(ctx context.Context, st *store.Store, opt Options, rec image.Record, l image.Layer) (*store.LayerDir, []byte, error) {
+	if !st.Trees() {
+		return nil, nil, fmt.Errorf("only root makes trees here: %w", fs.ErrPermission)
+	}
 	f := &fetching{st: st, opt: opt}
 	j := &job{layer: l, stored: true, format: wire.FormatLayer}
 	if size, ok := st.HasBlob(l.Blob); !ok || size != l.Size {

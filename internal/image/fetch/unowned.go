@@ -34,16 +34,16 @@ func Unowned(ctx context.Context, st *store.Store, opt Options, rec image.Record
 		return err
 	}
 	defer blob.Close()
-	x, err := startExtractor(ctx, opt, req, dir)
-	if err != nil {
-		return err
-	}
 	grow := newGrowing()
 	grow.grown(int(l.Size))
 	grow.end(nil)
+	x, err := startExtractor(ctx, opt, req, dir, head(blob, grow), l.Size)
+	if err != nil {
+		return err
+	}
 	ferr := feed(x.in, blob, grow)
 	if ferr != nil {
-		_ = x.cmd.Process.Kill() // it must not take a torn blob for a whole one
+		x.kill() // it must not take a torn blob for a whole one
 	}
 	res, err := x.wait()
 	switch {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/rkt/rkt/internal/image/fetch/wall"
 	"github.com/rkt/rkt/internal/image/fetch/wire"
 )
 
@@ -32,17 +33,15 @@ func checkSignatures(ctx context.Context, opt Options, req wire.VerifyRequest, d
 		_, _ = inR.Close(), inW.Close()
 		return wire.VerifyReply{}, err
 	}
-	cmd := command(ctx, opt.Helper, "verify")
-	cmd.Env = []string{}
-	cmd.Stdin, cmd.Stdout = inR, outW
+	c := wall.Command{Kind: wall.Verify, Path: opt.Helper, Args: []string{string(wall.Verify)}, Files: []*os.File{inR, outW, nil}, Note: opt.note}
 	if data != nil {
-		cmd.ExtraFiles = []*os.File{data}
+		c.Files = append(c.Files, data)
 	}
-	err = cmd.Start()
+	proc, err := c.Start(ctx)
 	_, _ = inR.Close(), outW.Close()
 	if err != nil {
 		_, _ = inW.Close(), outR.Close()
-		return wire.VerifyReply{}, helperError(opt.Helper, err)
+		return wire.VerifyReply{}, err
 	}
 	go func() {
 		_, _ = inW.Write(text) // one that is gone answers nothing
@@ -51,7 +50,7 @@ func checkSignatures(ctx context.Context, opt Options, req wire.VerifyRequest, d
 	var reply wire.VerifyReply
 	rerr := wire.NewReceiver(outR).Receive(&reply)
 	_ = outR.Close() // whatever more it would say
-	werr := cmd.Wait()
+	werr := proc.Wait()
 	switch {
 	case ctx.Err() != nil:
 		return wire.VerifyReply{}, context.Cause(ctx)

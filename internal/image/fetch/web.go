@@ -39,6 +39,9 @@ func signatureURL(aci string) string {
 
 // fromURL downloads the ACI at e, unless the copy that is stored is still good.
 func (f *fetching) fromURL(ctx context.Context, e wire.Endpoint, w wanted) (*node, error) {
+	if err := f.importable(); err != nil {
+		return nil, err
+	}
 	if err := checkURL(e.ACI); err != nil {
 		return nil, err
 	}
@@ -90,7 +93,7 @@ func (f *fetching) cached(address string) (u store.URLState, rec image.Record, o
 		return u, rec, false
 	}
 	rec, err := f.st.ByID(string(u.ID))
-	if err != nil {
+	if err != nil || rec.Claimed {
 		return u, rec, false
 	}
 	own, _ := rec.Own()
@@ -154,7 +157,8 @@ func (f *fetching) transfer(ctx context.Context, j *job, web wire.Web) (wire.Fil
 	}
 	h, reply, err := startWeb(ctx, f.opt, wire.URL, web)
 	if err != nil {
-		return wire.File{}, f.cut(j, web.URL, web.Partial, err)
+		keep(j)
+		return wire.File{}, err
 	}
 	defer h.close()
 	file := reply.File
@@ -168,10 +172,12 @@ func (f *fetching) transfer(ctx context.Context, j *job, web wire.Web) (wire.Fil
 	case file.Deferred:
 		return wire.File{}, fmt.Errorf("the server will have %s later (202)", web.URL)
 	case file.Offset == 0 && j.blob.Size() > 0: // another file by now
-		j.blob.Abort()
-		if j.blob, err = f.st.NewBlob(); err != nil {
+		if err := j.blob.Restart(); err != nil {
 			return wire.File{}, err
 		}
+	}
+	if err := f.know(j, file.Validators); err != nil {
+		return wire.File{}, err
 	}
 	r, _, err := h.want(ctx, wire.Want{ID: 1, Show: true, Blob: wire.Descriptor{Digest: title(web.URL), Size: file.Size}})
 	if err != nil {
@@ -191,7 +197,7 @@ func (f *fetching) transfer(ctx context.Context, j *job, web wire.Web) (wire.Fil
 	}
 	if err != nil {
 		if ctx.Err() != nil || lane.broke.Load() && !spoilt {
-			err = f.cut(j, web.URL, file.Validators, err)
+			keep(j)
 		}
 		return wire.File{}, err
 	}
@@ -201,41 +207,39 @@ func (f *fetching) transfer(ctx context.Context, j *job, web wire.Web) (wire.Fil
 	return *file, h.order(wire.Order{Done: &wire.Done{ID: 1}})
 }
 
-// beginWeb makes j's blob and puts into it what an earlier download left.
+// beginWeb makes j's blob, or goes on with what an earlier download left.
 func (f *fetching) beginWeb(j *job, web *wire.Web) (err error) {
-	if j.blob, err = f.st.NewBlob(); err != nil {
+	if j.blob, err = f.st.ResumeBlob(web.URL, "sha256"); err != nil {
 		return err
 	}
-	old, note, err := f.st.TakeCut(web.URL)
-	if err != nil || old == nil {
-		return err
-	}
-	defer old.Close()
-	if json.Unmarshal([]byte(note), &web.Partial) != nil || web.Partial == (wire.Validators{}) {
+	known := j.blob.Size() > 0 && json.Unmarshal([]byte(j.blob.Note()), &web.Partial) == nil && web.Partial != (wire.Validators{})
+	if !known || j.blob.Size() > maxACI {
 		web.Partial = wire.Validators{}
-		return nil
-	}
-	if _, err := io.Copy(j.blob, io.LimitReader(old, maxACI)); err != nil {
-		return err
+		return j.blob.Restart()
 	}
 	web.Offset = j.blob.Size()
 	return nil
 }
 
-// cut keeps what came of a download that broke off, if the server gave
-// something by which the file can be known again. err is why it broke off.
-func (f *fetching) cut(j *job, address string, v wire.Validators, err error) error {
-	if j.blob.Size() == 0 || v == (wire.Validators{}) {
+// keep leaves what came of a download that broke off to the next one, if the
+// server gave something by which the file can be known again.
+func keep(j *job) {
+	if j.blob.Note() != "" {
+		j.blob.Keep()
+	}
+}
+
+// know notes with j's blob by what the file can be known again, whatever ends
+// the download.
+func (f *fetching) know(j *job, v wire.Validators) error {
+	if v == (wire.Validators{}) {
+		return nil
+	}
+	note, err := json.Marshal(v)
+	if err != nil {
 		return err
 	}
-	note, merr := json.Marshal(v)
-	if merr == nil {
-		merr = f.st.KeepCut(address, j.blob, string(note))
-	}
-	if merr != nil {
-		f.opt.say("%v", merr)
-	}
-	return err
+	return j.blob.SetNote(string(note))
 }
 
 // bounded ends in an error once more than left bytes came; it notes whether r

@@ -21,7 +21,7 @@ import (
 
 func sites(t *testing.T) *web.Sites {
 	t.Helper()
-	s, err := web.New(t.TempDir())
+	s, err := web.New()
 	if err != nil {
 		t.Fatal(err)
 	}

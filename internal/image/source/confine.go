@@ -3,29 +3,36 @@
 package source
 
 import (
-	"errors"
 	"fmt"
+	"os"
 	"os/signal"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/image/fetch/wall"
+	"github.com/rkt/rkt/internal/linux/seccomp"
 )
 
-// Confine prepares the process for reading what strangers wrote: nothing it
-// starts can gain privileges, descriptors it was handed go no further, and ^C
-// is rkt's to handle, which then ends us.
-func Confine() error {
-	signal.Ignore(syscall.SIGINT)
-	for fd := 3; fd < 3+maxLanes+2; fd++ {
-		// Those that are not open are none of our business.
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil && !errors.Is(err, unix.EBADF) {
-			return fmt.Errorf("cannot mark descriptor %d close-on-exec: %w", fd, err)
-		}
+// Confine raises the last wall around this process, which was started as kind:
+// the system call filter. What rkt raised before it is package wall's. Nothing
+// a stranger wrote may be read before it returns.
+func Confine(kind wall.Kind) error {
+	row, ok := wall.Of(kind)
+	if !ok || row.Foreign {
+		return fmt.Errorf("cannot run %q: this program is started by rkt", kind)
 	}
-	// For all threads there are; later ones inherit it.
-	_, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)
-	if errno != 0 && errno != syscall.ENOTSUP { // with cgo, in tests, it is not supported
-		return fmt.Errorf("cannot give up gaining privileges: %w", errno)
+	signal.Ignore(syscall.SIGINT) // rkt's to handle, which then ends us
+	// Others of the same user must not look into this process.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("cannot hide memory from others: %w", err)
 	}
-	return nil
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("cannot give up gaining privileges: %w", err)
+	}
+	filter, err := row.Filter(os.Getpid())
+	if err != nil {
+		return err
+	}
+	return seccomp.Install(filter, unix.SECCOMP_FILTER_FLAG_TSYNC|unix.SECCOMP_FILTER_FLAG_TSYNC_ESRCH)
 }

@@ -14,13 +14,14 @@ import (
 
 	"github.com/rkt/rkt/internal/image/fetch/wire"
 	"github.com/rkt/rkt/internal/image/source/progress"
+	"github.com/rkt/rkt/internal/image/source/registry"
 )
 
 // maxLanes is more than anybody needs.
 const maxLanes = 64
 
-// Get is `fetch get`: it serves one request that comes on orders, as package
-// wire describes, and returns when orders ends. Errors of the image go to rkt;
+// Get is `fetch get` and `fetch read`: it serves one request that comes on
+// orders, as package wire describes, and returns when orders ends. Errors of the image go to rkt;
 // what Get returns is that rkt itself cannot be talked to. Descriptor n of the
 // process is opened by file.
 func Get(ctx context.Context, orders io.Reader, replies, show io.Writer, file func(fd int) *os.File) error {
@@ -39,9 +40,14 @@ func Get(ctx context.Context, orders io.Reader, replies, show io.Writer, file fu
 	for i := range req.Lanes {
 		g.lanes = append(g.lanes, &lane{w: file(wire.FirstLane + i), wants: make(chan wire.Want, 1)})
 	}
-	var scratch *os.File
+	next := wire.FirstLane + req.Lanes
+	var scratch, from *os.File
 	if req.Scratch {
-		scratch = file(wire.FirstLane + req.Lanes)
+		scratch = file(next)
+		next++
+	}
+	if req.Kind != wire.Docker && !onWeb(req.Kind) {
+		from = file(next)
 	}
 
 	// Orders are read from the start, so that rkt's going away stops whatever
@@ -49,7 +55,7 @@ func Get(ctx context.Context, orders io.Reader, replies, show io.Writer, file fu
 	done := make(chan error, 1)
 	ready := make(chan struct{})
 	go func() { done <- g.serve(ready) }()
-	reply, err := g.answer(req, scratch)
+	reply, err := g.answer(req, scratch, from)
 	if err != nil {
 		reply = wire.Reply{Err: wire.AsError(err)}
 	}
@@ -58,6 +64,13 @@ func Get(ctx context.Context, orders io.Reader, replies, show io.Writer, file fu
 		return fmt.Errorf("cannot answer: %w", err)
 	}
 	return <-done
+}
+
+// Credentials is `fetch credentials`: it tells out what the user's configuration
+// has for hosts. Its error is that rkt cannot be told.
+func Credentials(ctx context.Context, hosts []string, out io.Writer) error {
+	list, err := registry.Credentials(ctx, hosts)
+	return wire.Send(out, wire.Credentials{List: list, Err: wire.AsError(err)})
 }
 
 type getter struct {
@@ -74,12 +87,15 @@ type lane struct {
 	wants chan wire.Want
 }
 
+// onWeb tells the kinds of request that web servers answer.
+func onWeb(kind string) bool { return kind == wire.Discovery || kind == wire.URL }
+
 // answer does what the request asks for before anything is wanted.
-func (g *getter) answer(req wire.Request, scratch *os.File) (wire.Reply, error) {
-	if req.Kind == wire.Discovery || req.Kind == wire.URL {
+func (g *getter) answer(req wire.Request, scratch, from *os.File) (wire.Reply, error) {
+	if onWeb(req.Kind) {
 		return g.ask(req)
 	}
-	src, err := open(req, scratch)
+	src, err := open(req, scratch, from)
 	if err != nil {
 		return wire.Reply{}, err
 	}

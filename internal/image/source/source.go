@@ -29,15 +29,16 @@ type source interface {
 	Open(ctx context.Context, want wire.Want) (io.ReadCloser, error)
 }
 
-// open chooses the source; scratch is nil if the request has none.
-func open(req wire.Request, scratch *os.File) (source, error) {
+// open chooses the source; scratch is nil if the request has none, from what a
+// local image is read from.
+func open(req wire.Request, scratch, from *os.File) (source, error) {
 	switch req.Kind {
 	case wire.Docker:
 		return registry.New(req)
 	case wire.OCILayout:
-		return local{layout.New(layout.Dir(req.Path), fmt.Sprintf("%q", req.Path)), req.Inner}, nil
+		return local{layout.New(layout.Asked(from), fmt.Sprintf("%q", req.Path)), req.Inner}, nil
 	case wire.OCIArchive, wire.DockerArchive:
-		ix, err := archive.File(req.Path, scratch, maxPlain)
+		ix, err := archive.File(from, scratch, maxPlain)
 		if err != nil {
 			return nil, err
 		}

@@ -5,6 +5,7 @@ package source
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -32,7 +33,7 @@ func unpackBlob(ctx context.Context, request string, in io.Reader, dir *os.File)
 	if err := json.Unmarshal([]byte(request), &req); err != nil {
 		return wire.UnpackResult{}, fmt.Errorf("cannot read request: %w", err)
 	}
-	opt := unpack.Options{Rootless: req.Unowned, Unowned: req.Unowned}
+	opt := unpack.Options{Rootless: req.Unowned, Unowned: req.Unowned, Rooted: isRoot(dir), Compressed: req.Compressed}
 	var res unpack.Result
 	var err error
 	switch req.Format {
@@ -46,5 +47,16 @@ func unpackBlob(ctx context.Context, request string, in io.Reader, dir *os.File)
 	return wire.UnpackResult{
 		DiffID: string(res.DiffID), TreeSize: res.TreeSize, Files: res.Files, Manifest: res.Manifest,
 		Implicit: res.Implicit, Hiding: res.Hiding, Opaque: res.Opaque, Notes: res.Notes,
+		Cut: errors.Is(err, io.ErrUnexpectedEOF),
 	}, err
+}
+
+// isRoot tells whether dir is what this process has as its root directory.
+func isRoot(dir *os.File) bool {
+	here, err := dir.Stat()
+	if err != nil {
+		return false
+	}
+	root, err := os.Stat("/")
+	return err == nil && os.SameFile(here, root)
 }

@@ -4,7 +4,6 @@ package store
 
 import (
 	"crypto/sha256"
-	"crypto/sha512"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -23,18 +22,15 @@ import (
 
 // HasBlob says whether a blob is stored, and its size in bytes. A blob that is
 // there will not be collected before this Store is closed or its process ends,
-// so that a fetch may count on it until Commit.
+// so that a fetch may count on it until Commit. What another user put there
+// counts only if its digest is d.
 func (s *Store) HasBlob(d image.Digest) (size int64, ok bool) {
 	path := s.blobPath(d)
 	if path == "" {
 		return 0, false
 	}
 	defer s.pinShared("blob", d)()
-	fi, err := os.Lstat(path)
-	if err != nil || !fi.Mode().IsRegular() {
-		return 0, false
-	}
-	return fi.Size(), true
+	return s.holds(path, d)
 }
 
 // OpenBlob opens a stored blob for reading. A missing one is fs.ErrNotExist.
@@ -43,7 +39,7 @@ func (s *Store) OpenBlob(d image.Digest) (*os.File, error) {
 	if path == "" {
 		return nil, fmt.Errorf("cannot open blob %q: not a digest", d)
 	}
-	f, err := os.Open(path)
+	f, _, err := openPlain(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open blob %s: %w", d, err)
 	}
@@ -103,12 +99,7 @@ func (s *Store) NewBlobAlgo(algo string) (*BlobWriter, error) {
 // newBlobWriter lacks its file still.
 func (s *Store) newBlobWriter(algo string) (*BlobWriter, error) {
 	w := &BlobWriter{s: s, algo: algo}
-	switch algo {
-	case "sha256":
-		w.hash = sha256.New()
-	case "sha512":
-		w.hash = sha512.New()
-	default:
+	if w.hash = newHash(algo); w.hash == nil {
 		return nil, fmt.Errorf("cannot store blob: no digest algorithm %q", algo)
 	}
 	return w, nil
@@ -203,7 +194,7 @@ func (w *BlobWriter) commit(want image.Digest, size int64) error {
 		return err
 	}
 	path := w.s.blobPath(want)
-	if fi, err := os.Lstat(path); err == nil && fi.Size() == w.size {
+	if size, ok := w.s.holds(path, want); ok && size == w.size {
 		w.Abort()
 		return nil
 	}
@@ -236,7 +227,7 @@ func (w *BlobWriter) Abort() {
 // lock exclusively.
 func (s *Store) putBlob(b []byte) error {
 	path := s.blobPath(digestOf(b))
-	if _, err := os.Lstat(path); err == nil {
+	if _, ok := s.holds(path, digestOf(b)); ok {
 		return nil
 	}
 	return atomicfile.Write(path, b, fileMode)

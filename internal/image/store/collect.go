@@ -105,7 +105,7 @@ func (s *Store) Collect(p Policy) (Collected, error) {
 				return err
 			}
 		}
-		if err := errors.Join(s.writeIndex(all), s.sweepWeb(&c)); err != nil {
+		if err := errors.Join(s.writeIndex(all), s.sweepWeb()); err != nil {
 			return err
 		}
 		need, err := s.needed(all)
@@ -176,7 +176,7 @@ func (s *Store) drop(r *image.Record) error {
 	}
 	failpoint.Hit("store/after-record-removal")
 	for _, name := range r.Names {
-		id, _, err := readName(s.namePath(name))
+		id, _, _, err := readName(s.namePath(name))
 		if err == nil && id == r.ID {
 			err = os.Remove(s.namePath(name))
 		}
@@ -202,7 +202,7 @@ func (s *Store) repairNames(all map[image.ID]*image.Record) error {
 			continue // sweepOrphans'
 		}
 		path := s.rkt("names", f)
-		id, name, err := readName(path)
+		id, name, _, err := readName(path)
 		if r := all[id]; err == nil && r != nil && slices.Contains(r.Names, name) && path == s.namePath(name) {
 			owner[name] = id
 			continue
@@ -228,7 +228,7 @@ func (s *Store) repairNames(all map[image.ID]*image.Record) error {
 				lost = append(lost, name)
 			}
 		}
-		if dropNames(r, lost) {
+		if !r.Claimed && dropNames(r, lost) {
 			if err := s.writeRecord(r, true); err != nil {
 				return err
 			}
@@ -246,7 +246,7 @@ func (s *Store) needed(all map[image.ID]*image.Record) (map[string]bool, error) 
 	}
 	for _, r := range all {
 		blobs, err := s.blobsOf(r)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err != nil && !r.Claimed && !errors.Is(err, fs.ErrNotExist) {
 			return nil, hint.Wrap(fmt.Errorf("cannot learn what image %s needs: %w", r.ID.Short(), err),
 				fmt.Sprintf("`rkt image rm %s`: it is damaged", r.ID.Short()))
 		}
@@ -279,6 +279,9 @@ func (s *Store) sweep(need map[string]bool, inUse func(image.Layer) bool, blobs 
 			c.Blobs++
 			c.Freed += freed
 		}
+	}
+	if !s.Trees() {
+		layers = nil // root's collection finds them
 	}
 	for _, l := range layers {
 		if need["layer "+string(l.DiffID)] || inUse != nil && inUse(l) {
@@ -338,6 +341,9 @@ func (s *Store) allBlobs() ([]image.Digest, error) {
 
 // allLayers lists the stored trees, with what the removed images know of them.
 func (s *Store) allLayers(removed []image.Record) ([]image.Layer, error) {
+	if !s.Trees() {
+		return nil, nil
+	}
 	names, err := dirNames(s.layers)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list layers: %w", err)
@@ -367,7 +373,7 @@ func (s *Store) allLayers(removed []image.Record) ([]image.Layer, error) {
 // places, and puts their trees into the trash.
 func (s *Store) sweepOrphans(c *Collected) error {
 	var errs []error
-	for _, dir := range []string{s.images, s.rkt("records"), s.rkt("names"),
+	for _, dir := range []string{s.images, s.rkt("index"), s.rkt("records"), s.rkt("names"),
 		filepath.Join(s.images, "blobs", "sha256"), filepath.Join(s.images, "blobs", "sha512")} {
 		names, err := dirNames(dir)
 		errs = append(errs, err)
@@ -375,13 +381,16 @@ func (s *Store) sweepOrphans(c *Collected) error {
 			// The exclusive lock is ours, so nobody is writing these.
 			if strings.HasPrefix(n, atomicfile.TempPrefix) {
 				freed, err := removeFile(filepath.Join(dir, n))
-				errs = append(errs, err)
+				errs = append(errs, others(err))
 				c.Freed += max(freed, 0)
 				c.Orphans++
 			}
 		}
 	}
 	errs = append(errs, s.sweepLocked("tmp", nil, c), s.sweepPartials(c), s.sweepLocked("fetch", nil, nil))
+	if !s.Trees() {
+		return errors.Join(errs...)
+	}
 	names, err := dirNames(s.layers + "/tmp")
 	errs = append(errs, err)
 	for _, n := range names {
@@ -415,6 +424,9 @@ const trashPrefix = "trash-"
 // nothing leads back from the trash. What another process is removing already
 // is left to it.
 func (s *Store) emptyTrash(c *Collected) error {
+	if !s.Trees() {
+		return nil
+	}
 	names, err := dirNames(s.layers + "/tmp")
 	errs := []error{err}
 	for _, n := range names {

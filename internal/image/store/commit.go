@@ -72,7 +72,9 @@ func (s *Store) Commit(rec image.Record) error {
 	}
 	failpoint.Hit("store/commit-after-shelf")
 	for _, other := range all {
-		if other.ID != rec.ID && dropNames(other, rec.Names) {
+		// A record that another user wrote stays as it is: rewriting it would
+		// make it ours, and its words believed.
+		if other.ID != rec.ID && !other.Claimed && dropNames(other, rec.Names) {
 			if err := s.writeRecord(other, true); err != nil {
 				return err
 			}
@@ -123,8 +125,8 @@ func (s *Store) complete(r *image.Record) error {
 		if fi.Size() != l.Size {
 			return fmt.Errorf("blob %s is of %d bytes, not %d", l.Blob, fi.Size(), l.Size)
 		}
-		if i >= len(r.Layers) {
-			continue // the trees of parts are made again when they are needed
+		if i >= len(r.Layers) || !s.Trees() {
+			continue // parts' are made again when they are needed, members' by root
 		}
 		if fi, err = os.Lstat(s.LayerPath(l.DiffID)); err != nil {
 			return missing("tree of layer", l.DiffID, err)
@@ -168,7 +170,7 @@ func (s *Store) blobsOf(r *image.Record) ([]image.Digest, error) {
 	if r.Format == image.ACI {
 		return append(blobs, emptyDigest), nil
 	}
-	f, err := os.Open(s.blobPath(r.Manifest))
+	f, _, err := openPlain(s.blobPath(r.Manifest))
 	if errors.Is(err, fs.ErrNotExist) {
 		return blobs, nil
 	}
@@ -215,7 +217,7 @@ func merge(rec *image.Record, all map[image.ID]*image.Record) {
 		}
 	}
 	old := all[rec.ID]
-	if old == nil {
+	if old == nil || old.Claimed {
 		if rec.Imported.IsZero() {
 			rec.Imported = time.Now().UTC()
 		}
@@ -234,7 +236,7 @@ func merge(rec *image.Record, all map[image.ID]*image.Record) {
 func treeSize(diffID image.Digest, all map[image.ID]*image.Record) int64 {
 	for _, r := range all {
 		for _, l := range r.Layers {
-			if l.DiffID == diffID && l.TreeSize != 0 {
+			if !r.Claimed && l.DiffID == diffID && l.TreeSize != 0 {
 				return l.TreeSize
 			}
 		}

@@ -58,7 +58,10 @@ func (s *Store) writeIndex(all map[image.ID]*image.Record) error {
 		return err
 	}
 	failpoint.Hit("store/before-index")
-	if err := atomicfile.Write(filepath.Join(s.images, "index.json"), b, fileMode); err != nil {
+	if err := s.linkIndex(); err != nil {
+		return err
+	}
+	if err := atomicfile.Write(s.rkt("index", "index.json"), b, fileMode); err != nil {
 		return err
 	}
 	failpoint.Hit("store/after-index")
@@ -90,6 +93,37 @@ func (s *Store) makeIndex(all map[image.ID]*image.Record) ([]byte, error) {
 		return nil, fmt.Errorf("cannot encode index.json: %w", err)
 	}
 	return append(b, '\n'), nil
+}
+
+// indexTarget is where images/index.json leads.
+const indexTarget = "rkt/index/index.json"
+
+func (s *Store) indexLinked() bool {
+	to, err := os.Readlink(filepath.Join(s.images, "index.json"))
+	return err == nil && to == indexTarget
+}
+
+// linkIndex makes images/index.json a link to where members may write, if it is
+// none: a store of an older rkt has a file there.
+func (s *Store) linkIndex() error {
+	path := filepath.Join(s.images, "index.json")
+	if s.indexLinked() {
+		return nil
+	}
+	if err := os.Mkdir(s.rkt("index"), dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("cannot make room for index.json: %w", err)
+	}
+	temp := filepath.Join(s.images, atomicfile.TempPrefix+random())
+	err := os.Symlink(indexTarget, temp)
+	if err == nil {
+		if err = os.Rename(temp, path); err != nil {
+			_ = os.Remove(temp)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot link index.json: %w", cause(err))
+	}
+	return nil
 }
 
 // layoutName is a canonical name in the grammar that image-spec gives for

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/linux/flock"
 )
@@ -95,8 +97,13 @@ func (s *Store) sweepLocked(dir string, live func(*os.File) error, c *Collected)
 		if strings.HasPrefix(n, partPrefix) {
 			continue // sweepPartials'
 		}
-		f, err := os.Open(s.rkt(dir, n))
+		f, err := os.OpenFile(s.rkt(dir, n), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if errors.Is(err, unix.ELOOP) {
+			err = os.Remove(s.rkt(dir, n)) // nothing of ours is a link
+			errs = append(errs, others(err))
 			continue
 		}
 		if err != nil {
@@ -108,6 +115,7 @@ func (s *Store) sweepLocked(dir string, live func(*os.File) error, c *Collected)
 			var freed int64
 			if sameFile(f, f.Name()) {
 				freed, err = removeFile(f.Name())
+				err = others(err)
 			}
 			if c != nil && err == nil {
 				c.Orphans++
@@ -123,6 +131,15 @@ func (s *Store) sweepLocked(dir string, live func(*os.File) error, c *Collected)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// others lets pass that a file is another user's to remove: root's collection
+// will.
+func others(err error) error {
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+		return nil
+	}
+	return err
 }
 
 // createLocked makes a new file in dir and locks it. The caller holds the

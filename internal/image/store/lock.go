@@ -47,7 +47,7 @@ func (s *Store) lock(m flock.Mode) (*os.File, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot lock image store: %w", err)
+		return nil, forMembers(fmt.Errorf("cannot lock image store: %w", err))
 	}
 	if err := flock.Lock(f, m); err != nil {
 		f.Close()
@@ -79,7 +79,7 @@ func (s *Store) fetchLock(key string, take func(*os.File, flock.Mode) error) (io
 	sum := sha256.Sum256([]byte(key))
 	path := s.rkt("fetch", hex.EncodeToString(sum[:]))
 	for {
-		f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, fileMode)
+		f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, fileMode)
 		if err != nil {
 			return nil, fmt.Errorf("cannot lock fetch of %q: %w", key, err)
 		}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -56,7 +55,7 @@ func (s *Store) NamesOf(id image.ID) ([]string, error) {
 	}
 	var names []string
 	for _, f := range files {
-		if owner, name, err := readName(s.rkt("names", f)); err == nil && owner == id {
+		if owner, name, _, err := readName(s.rkt("names", f)); err == nil && owner == id {
 			names = append(names, name)
 		}
 	}
@@ -144,6 +143,9 @@ func (s *Store) Rewrite(rec image.Record) error {
 	if err != nil {
 		return notFound(string(rec.ID), err)
 	}
+	if now.Claimed {
+		return fmt.Errorf("cannot write the record of image %s again: another user wrote it, and it would be believed", rec.ID.Short())
+	}
 	now.App, now.Name, now.Labels, now.Annotations = rec.App, rec.Name, rec.Labels, rec.Annotations
 	return s.writeRecord(&now, true)
 }
@@ -196,11 +198,11 @@ func (s *Store) Mend() (wrong []string, err error) {
 	if err != nil {
 		return wrong, err
 	}
-	have, err := os.ReadFile(filepath.Join(s.images, "index.json"))
+	have, _, err := readPlain(s.rkt("index", "index.json"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return wrong, fmt.Errorf("cannot read index.json: %w", cause(err))
 	}
-	if !bytes.Equal(have, want) {
+	if !bytes.Equal(have, want) || !s.indexLinked() {
 		wrong = append(wrong, "index.json does not list the images that are stored")
 		return wrong, s.writeIndex(all)
 	}
@@ -227,7 +229,7 @@ func (s *Store) wrongShelves(all map[image.ID]*image.Record) (wrong []string, er
 		}
 	}
 	for _, id := range sortedIDs(all) {
-		if r := all[id]; r.Name != "" {
+		if r := all[id]; r.Name != "" && !r.Claimed {
 			if _, err := os.Lstat(s.shelf(r.Name) + "/" + string(id)); errors.Is(err, fs.ErrNotExist) {
 				wrong = append(wrong, fmt.Sprintf("image %s is not found by its appc name %q", id.Short(), r.Name))
 			}
@@ -248,7 +250,7 @@ func (s *Store) wrongNames(all map[image.ID]*image.Record) (wrong []string, err 
 		if strings.HasPrefix(f, atomicfile.TempPrefix) {
 			continue
 		}
-		id, name, err := readName(s.rkt("names", f))
+		id, name, _, err := readName(s.rkt("names", f))
 		switch r := all[id]; {
 		case err != nil:
 			wrong = append(wrong, fmt.Sprintf("file %q is not the name of an image", s.rkt("names", f)))

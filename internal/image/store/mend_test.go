@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rkt/rkt/internal/image"
@@ -142,5 +143,36 @@ func TestDropAndRewrite(t *testing.T) {
 	rec.ID = "sha256-" + image.ID(strings.Repeat("0", 64))
 	if err := s.Rewrite(rec); !errors.Is(err, ErrNotFound) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestClaimedStays: a record of another user's is never written anew, which
+// would make it ours, and says nothing of who signed it.
+func TestClaimedStays(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: for another user's files")
+	}
+	s := newStore(t)
+	r := named(t, s, "a", "example.com/app")
+	r.Trust, r.SignedBy = image.TrustSignature, []image.Signer{{Kind: image.OpenPGP, Key: "k", Name: r.Name}}
+	must(t, s.Commit(r))
+	if r, err := s.ByID(string(r.ID)); err != nil || len(r.SignedBy) != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	must(t, os.Chown(s.recordPath(r.ID), 12345, -1))
+	got, err := s.ByID(string(r.ID))
+	must(t, err)
+	if !got.Claimed || got.Trust != image.TrustNone || got.SignedBy != nil {
+		t.Errorf("believed: %+v", got)
+	}
+	if err := s.Rewrite(got); err == nil {
+		t.Error("written again")
+	}
+	_, err = s.Mend()
+	must(t, err)
+	_, err = s.Collect(Policy{Grace: -1})
+	must(t, err)
+	if fi, err := os.Stat(s.recordPath(r.ID)); err != nil || fi.Sys().(*syscall.Stat_t).Uid != 12345 {
+		t.Errorf("now it is ours: %v", err)
 	}
 }

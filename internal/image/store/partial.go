@@ -76,13 +76,13 @@ func (s *Store) ResumeBlob(key, algo string) (*BlobWriter, error) {
 		return nil, err
 	}
 	f, err := s.openPartial(s.partialPath(key, algo))
-	if errors.Is(err, flock.ErrBusy) || errors.Is(err, fs.ErrPermission) {
-		return s.NewBlobAlgo(algo)
-	}
 	if err == nil {
 		if err = w.resume(f); err != nil {
 			f.Close()
 		}
+	}
+	if errors.Is(err, flock.ErrBusy) || foreign(err) {
+		return s.NewBlobAlgo(algo)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot go on with blob: %w", cause(err))
@@ -108,12 +108,8 @@ func (s *Store) openPartial(path string) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		var st unix.Stat_t
 		if err = flock.TryLock(f, flock.Exclusive); err == nil {
-			err = unix.Fstat(int(f.Fd()), &st)
-		}
-		if err == nil && (st.Mode&unix.S_IFMT != unix.S_IFREG || int(st.Uid) != os.Geteuid()) {
-			err = fs.ErrPermission
+			err = ownFile(f)
 		}
 		if err != nil {
 			f.Close()
@@ -125,6 +121,23 @@ func (s *Store) openPartial(path string) (*os.File, error) {
 		}
 		return f, f.Chmod(fileMode)
 	}
+}
+
+// ownFile refuses what is no regular file of this process's user.
+func ownFile(f *os.File) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || int(st.Uid) != os.Geteuid() {
+		return fs.ErrPermission
+	}
+	return nil
+}
+
+// foreign tells that another user has put something where a partial would be.
+func foreign(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.EISDIR) || errors.Is(err, unix.ENXIO)
 }
 
 // resume takes over the partial f, as far as its state can be used; what was
@@ -144,6 +157,11 @@ func (w *BlobWriter) resume(f *os.File) (err error) {
 			p.state.Close()
 		}
 	}()
+	// Whoever wrote it says what was hashed: bytes that do not give the digest
+	// could be made to.
+	if err := ownFile(p.state); err != nil {
+		return err
+	}
 	if err := p.state.Chmod(fileMode); err != nil {
 		return err
 	}
@@ -278,7 +296,7 @@ func (s *Store) sweepPartials(c *Collected) error {
 	errs := []error{err}
 	remove := func(path string) {
 		freed, err := removeFile(path)
-		errs = append(errs, err)
+		errs = append(errs, others(err))
 		c.Freed += max(freed, 0)
 	}
 	for _, n := range names {
@@ -292,8 +310,12 @@ func (s *Store) sweepPartials(c *Collected) error {
 			}
 			continue
 		}
-		f, err := os.Open(path)
+		f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) {
+			remove(path) // nothing of ours is a link or a socket
 			continue
 		}
 		if err != nil {

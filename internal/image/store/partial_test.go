@@ -234,9 +234,32 @@ func TestPartialNotOurs(t *testing.T) {
 	}
 	must(t, os.Remove(part))
 	must(t, os.Symlink("/etc/passwd", part))
-	if w, err := s.ResumeBlob("a", "sha256"); err == nil {
+	if w := begin(t, s, "a"); w.Size() != 0 || w.part != nil {
 		t.Errorf("a link was followed: %d bytes", w.Size())
 	}
+	must(t, os.Remove(part))
+	must(t, os.Mkdir(part, 0o755))
+	if w := begin(t, s, "a"); w.Size() != 0 || w.part != nil {
+		t.Errorf("a directory was taken for a partial: %d bytes", w.Size())
+	}
+	must(t, os.Remove(part))
+	if os.Geteuid() != 0 {
+		return
+	}
+	// Its state says what its bytes hash to: that is for nobody else to say.
+	w = begin(t, s, "a")
+	write(t, w, make([]byte, MinPartial))
+	w.Keep()
+	must(t, os.Chown(part+stateSuffix, 12345, -1))
+	if w := begin(t, s, "a"); w.Size() != 0 || w.part != nil {
+		t.Errorf("another user's state was believed: %d bytes", w.Size())
+	}
+	// What somebody puts there holds nobody up.
+	must(t, errors.Join(os.Remove(part), os.Remove(part+stateSuffix)))
+	must(t, syscall.Mkfifo(part, 0o666))
+	must(t, os.Symlink("/etc/passwd", s.partialPath("b", "sha256")))
+	_, err := s.Collect(Policy{Grace: -1})
+	must(t, err)
 }
 
 func TestCollectPartials(t *testing.T) {

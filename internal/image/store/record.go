@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/linux/atomicfile"
@@ -49,11 +51,17 @@ func (s *Store) ByID(prefix string) (image.Record, error) {
 // ByName finds the image that a canonical name (ref.Ref.Canonical) stands for.
 // It reads two small files, however many images there are. Error: ErrNotFound.
 func (s *Store) ByName(name string) (image.Record, error) {
-	id, _, err := readName(s.namePath(name))
+	id, of, trusted, err := readName(s.namePath(name))
 	if err != nil {
 		return image.Record{}, notFound(name, err)
 	}
+	if of != name {
+		return image.Record{}, notFound(name, fs.ErrNotExist) // another name's file, put there
+	}
 	r, err := s.readRecord(id)
+	if !trusted {
+		r.Claimed, r.Trust, r.SignedBy = true, image.TrustNone, nil
+	}
 	return r, notFound(name, err)
 }
 
@@ -76,8 +84,8 @@ func (s *Store) List() ([]image.Record, error) {
 // as it is.
 func (s *Store) Used(id image.ID) {
 	if _, err := image.ParseDigest(string(id.Digest())); err == nil {
-		now := time.Now()
-		_ = os.Chtimes(s.recordPath(id), now, now)
+		now := unix.Timespec{Nsec: unix.UTIME_NOW}
+		_ = touch(s.recordPath(id), [2]unix.Timespec{now, now})
 	}
 }
 
@@ -109,17 +117,17 @@ func (s *Store) namePath(name string) string {
 }
 
 // readName reads a file of names/; its errors are bare, for the caller to wrap.
-func readName(path string) (image.ID, string, error) {
-	b, err := os.ReadFile(path)
+func readName(path string) (of image.ID, name string, trusted bool, err error) {
+	b, trusted, err := readPlain(path)
 	if err != nil {
-		return "", "", err
+		return "", "", false, err
 	}
 	id, name, _ := strings.Cut(strings.TrimSuffix(string(b), "\n"), " ")
 	if _, err := image.ParseDigest(string(image.ID(id).Digest())); err != nil {
-		return "", "", hint.Wrap(fmt.Errorf("cannot read %q: not the name of an image", path),
+		return "", "", false, hint.Wrap(fmt.Errorf("cannot read %q: not the name of an image", path),
 			"`rkt image gc` puts names right")
 	}
-	return image.ID(id), name, nil
+	return image.ID(id), name, trusted, nil
 }
 
 func (s *Store) writeName(name string, id image.ID) error {
@@ -129,13 +137,22 @@ func (s *Store) writeName(name string, id image.ID) error {
 func (s *Store) readRecord(id image.ID) (image.Record, error) {
 	var r image.Record
 	path := s.recordPath(id)
-	b, err := os.ReadFile(path)
+	b, trusted, err := readPlain(path)
 	if err != nil {
 		return r, err
 	}
 	r, err = image.DecodeRecord(b)
 	if err == nil && r.ID != id {
 		err = fmt.Errorf("it is of image %q", r.ID)
+	}
+	if !trusted {
+		if err == nil {
+			err = check(r)
+		}
+		if err != nil {
+			return image.Record{}, &fs.PathError{Op: "read", Path: path, Err: fs.ErrNotExist} // nothing of anybody's
+		}
+		s.claim(&r)
 	}
 	if err != nil {
 		return image.Record{}, hint.Wrap(fmt.Errorf("cannot read image record %q: %w", path, err),
@@ -157,7 +174,8 @@ func (s *Store) writeRecord(r *image.Record, keepTime bool) error {
 		return err
 	}
 	if keepTime && statErr == nil {
-		return os.Chtimes(path, fi.ModTime(), fi.ModTime())
+		t := unix.NsecToTimespec(fi.ModTime().UnixNano())
+		return touch(path, [2]unix.Timespec{t, t})
 	}
 	return nil
 }

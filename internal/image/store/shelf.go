@@ -72,7 +72,7 @@ func (s *Store) clearShelf(r *image.Record) error {
 		return nil
 	}
 	shelf := s.shelf(r.Name)
-	if err := os.Remove(shelf + "/" + string(r.ID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := others(os.Remove(shelf + "/" + string(r.ID))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot remove the name of image %s: %w", r.ID.Short(), cause(err))
 	}
 	_ = os.Remove(shelf) // if it was the last
@@ -81,6 +81,9 @@ func (s *Store) clearShelf(r *image.Record) error {
 
 // repairShelves makes the shelves agree with the records.
 func (s *Store) repairShelves(all map[image.ID]*image.Record) error {
+	if !s.Trees() {
+		return nil // only who makes trees imports ACIs, and writes here
+	}
 	shelves, err := dirNames(s.rkt("appc"))
 	if err != nil {
 		return fmt.Errorf("cannot list names of images: %w", err)
@@ -98,7 +101,9 @@ func (s *Store) repairShelves(all map[image.ID]*image.Record) error {
 		_ = os.Remove(shelf) // if it is empty
 	}
 	for _, r := range all {
-		errs = append(errs, s.writeShelf(r))
+		if !r.Claimed {
+			errs = append(errs, s.writeShelf(r))
+		}
 	}
 	return errors.Join(errs...)
 }

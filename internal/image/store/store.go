@@ -9,13 +9,13 @@
 //
 // # On disk, below the data directory
 //
-//	images/oci-layout, index.json, blobs/<algo>/<hex>   the OCI layout
+//	images/oci-layout, index.json, blobs/<algo>/<hex>   the OCI layout; index.json is a link to
+//	images/rkt/index/index.json
 //	images/rkt/lock              the store's lock, see below
 //	images/rkt/records/<id>.json image.Record; its mtime is when the image was last used
 //	images/rkt/names/<sha256>    "<id> <name>": what a canonical name stands for
 //	images/rkt/appc/<sha256>/<id>  an empty file for each ACI of one appc name
 //	images/rkt/web/<sha256>      what is known of a URL: the image it gave, and when to ask again
-//	images/rkt/cut/<sha256>      a download from a URL that broke off; .note: what the server said of it
 //	images/rkt/tmp/<random>      blobs in flight, each flock'ed by its writer
 //	images/rkt/tmp/part-<sha256> downloads that may be gone on with, see ResumeBlob
 //	images/rkt/ingest/<random>   digests that a live process relies on, flock'ed by it
@@ -43,9 +43,13 @@
 //
 // # Modes
 //
-// The layout is 0750 with files 0640, so that making it 2770 and 0660 for group
-// rkt is a change of numbers here. layers is 0700 for good: the trees hold other
-// people's setuid programs, which no user of the host may reach by path.
+// The layout is 0750 with files 0640. dist/setup-data-dir.sh lets group rkt in:
+// it makes 2770 of the directories that all change (blobs/<algo>, records,
+// names, fetch, index), and 3770 of tmp and ingest, where each has files of its
+// own; what holds those is only root's to change. Files stay 0640: each is its
+// writer's, and belief.go tells what that is worth. layers is 0700 for good: the
+// trees hold other people's setuid programs, which no user of the host may reach
+// by path.
 package store
 
 import (
@@ -57,6 +61,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/linux/atomicfile"
 	"github.com/rkt/rkt/internal/linux/flock"
@@ -102,8 +107,9 @@ func (e *AmbiguousError) Error() string {
 type Store struct {
 	images, layers string // absolute
 
-	mu   sync.Mutex // guards pins
-	pins *pinFile   // made when first needed
+	mu     sync.Mutex       // guards what follows
+	pins   *pinFile         // made when first needed
+	proven map[string]int64 // sizes of others' blobs whose digest was compared
 }
 
 // Open opens the store below dataDir, and makes it if it is not there. On a
@@ -119,9 +125,17 @@ func Open(dataDir string) (*Store, error) {
 		err = s.create()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot open image store %q: %w", dir, err)
+		return nil, forMembers(fmt.Errorf("cannot open image store %q: %w", dir, err))
 	}
 	return s, nil
+}
+
+// forMembers adds to an error of permission who has it.
+func forMembers(err error) error {
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+		return hint.Wrap(err, "images are for root and the members of group rkt (dist/setup-data-dir.sh lets them in); or use a --dir of your own")
+	}
+	return err
 }
 
 // Close gives up what this Store holds for the ingests that went through it
@@ -154,6 +168,7 @@ func (s *Store) create() error {
 		{s.rkt("tmp"), dirMode},
 		{s.rkt("ingest"), dirMode},
 		{s.rkt("fetch"), dirMode},
+		{s.rkt("index"), dirMode},
 		{filepath.Join(s.images, "blobs"), dirMode},
 		{filepath.Join(s.images, "blobs", "sha256"), dirMode},
 		{filepath.Join(s.images, "blobs", "sha512"), dirMode},
@@ -176,7 +191,7 @@ func (s *Store) create() error {
 	if err := flock.Lock(f, flock.Exclusive); err != nil {
 		return err
 	}
-	index := filepath.Join(s.images, "index.json")
+	index := s.rkt("index", "index.json")
 	if _, err := os.Lstat(index); errors.Is(err, fs.ErrNotExist) {
 		all, err := s.readAll()
 		if err == nil {

@@ -3,7 +3,6 @@
 package store
 
 import (
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -88,63 +87,5 @@ func TestURLState(t *testing.T) {
 	must(t, err)
 	if left, _ := filepath.Glob(s.rkt("web", "*")); len(left) != 0 {
 		t.Errorf("Collect left %q", left)
-	}
-}
-
-func TestCut(t *testing.T) {
-	s := newStore(t)
-	const url = "https://example.com/a.aci"
-	keep := func(content, note string) {
-		t.Helper()
-		w, err := s.NewBlob()
-		must(t, err)
-		_, err = w.Write([]byte(content))
-		must(t, err)
-		must(t, s.KeepCut(url, w, note))
-	}
-	take := func() (string, string) {
-		t.Helper()
-		f, note, err := s.TakeCut(url)
-		must(t, err)
-		if f == nil {
-			return "", ""
-		}
-		defer f.Close()
-		b, err := io.ReadAll(f)
-		must(t, err)
-		return string(b), note
-	}
-	if b, n := take(); b != "" || n != "" {
-		t.Errorf("took %q, %q of nothing", b, n)
-	}
-	keep("one", "first")
-	keep("two, longer", "second")
-	if b, n := take(); b != "two, longer" || n != "second" {
-		t.Errorf("took %q, %q", b, n)
-	}
-	if b, _ := take(); b != "" {
-		t.Errorf("took %q twice", b)
-	}
-	keep("", "nothing")
-	if left, _ := filepath.Glob(s.rkt("*", "*")); len(left) != 0 && strings.Contains(strings.Join(left, " "), "/cut/") {
-		t.Errorf("kept nothing: %q", left)
-	}
-	keep("young", "note")
-	_, err := s.Collect(Policy{Grace: 0})
-	must(t, err)
-	path := s.webPath("cut", url)
-	old := time.Now().Add(-cutAge - time.Minute)
-	must(t, os.Chtimes(path, old, old))
-	must(t, os.Chtimes(path+noteEnd, old, old))
-	c, err := s.Collect(Policy{Grace: 0})
-	must(t, err)
-	if b, _ := take(); b != "" || c.Orphans != 1 {
-		t.Errorf("Collect left %q, and counts %d orphans", b, c.Orphans)
-	}
-	// Bytes without their note count for nothing.
-	keep("bytes", "note")
-	must(t, os.Remove(path+noteEnd))
-	if b, _ := take(); b != "" {
-		t.Errorf("took %q without a note", b)
 	}
 }

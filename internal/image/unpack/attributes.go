@@ -123,27 +123,49 @@ func (x *extractor) nodeAttributes(in *dir, base string, hdr *tar.Header) error 
 	if err := x.own(fd, hdr); err != nil {
 		return err
 	}
-	// A magic link of proc leads to this very inode, or not at all.
-	self := "/proc/self/fd/" + strconv.Itoa(fd)
 	link := hdr.Typeflag == tar.TypeSymlink
+	name, done, err := x.nameOf(in, base, fd, link)
+	if err != nil {
+		return err
+	}
+	defer done()
 	if !link {
 		if x.acl {
-			_ = unix.Removexattr(self, "system.posix_acl_access")
+			_ = unix.Removexattr(name, "system.posix_acl_access")
 		}
-		if err := unix.Chmod(self, x.mode(hdr, 0o400)); err != nil {
+		if err := unix.Chmod(name, x.mode(hdr, 0o400)); err != nil {
 			return err
 		}
 	}
-	if err := x.xattrs(hdr, func(name string, value []byte) error {
+	if err := x.xattrs(hdr, func(attr string, value []byte) error {
 		if link {
-			return unix.Lsetxattr("/proc/self/fd/"+strconv.Itoa(in.fd)+"/"+base, name, value, 0)
+			return unix.Lsetxattr(name, attr, value, 0)
 		}
-		return unix.Setxattr(self, name, value, 0)
+		return unix.Setxattr(name, attr, value, 0)
 	}); err != nil {
 		return err
 	}
 	ts := times(hdr)
 	return unix.UtimesNanoAt(in.fd, base, ts[:], unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// nameOf gives a path, good until done, to base in the directory in, which is
+// open at fd. The kernel takes no descriptor for chmod (before Linux 6.6) and
+// attributes (before 6.13) of what cannot be opened.
+func (x *extractor) nameOf(in *dir, base string, fd int, link bool) (name string, done func(), err error) {
+	switch {
+	case x.opt.Rooted:
+		// There is no /proc, or it is the image's. Nobody else is in this
+		// tree, and no link leads out of it.
+		if err := unix.Fchdir(in.fd); err != nil {
+			return "", nil, err
+		}
+		return base, func() { _ = unix.Fchdir(x.dirs.root.fd) }, nil
+	case link:
+		return "/proc/self/fd/" + strconv.Itoa(in.fd) + "/" + base, func() {}, nil
+	}
+	// A magic link of proc leads to this very inode, or not at all.
+	return "/proc/self/fd/" + strconv.Itoa(fd), func() {}, nil
 }
 
 // futimens sets the times of an open file; unix has no wrapper for it.

@@ -32,7 +32,7 @@ func FuzzLayer(f *testing.F) {
 	f.Add(makeTar(f, []entry{{name: "manifest", body: "{}"}, {name: "rootfs/", mode: 0o700}, {name: "rootfs/.wh.x"}}))
 	f.Add(gzipped(f, makeTar(f, []entry{{name: "d/", xattrs: map[string]string{"trusted.overlay.opaque": "y"}}, {name: ".wh.d"}})))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		opt := Options{InProcess: true, Rootless: os.Geteuid() != 0, Limits: Limits{Entries: 200, Bytes: 1 << 20, Facts: 200}}
+		opt := Options{Rootless: os.Geteuid() != 0, Limits: Limits{Entries: 200, Bytes: 1 << 20, Facts: 200}}
 		var digests []string
 		for _, aci := range []bool{false, false, true} {
 			root := guarded(t)
@@ -111,10 +111,10 @@ func FuzzXz(f *testing.F) {
 		if len(b) < 6 {
 			return
 		}
-		opt := Options{InProcess: true}
+		var opt Options
 		opt.Limits = opt.Limits.withDefaults()
 		copy(b, xzHead[:])
-		p, err := decompress(context.Background(), bytes.NewReader(b), opt)
+		p, err := decompress(bytes.NewReader(b), opt)
 		if err != nil {
 			return
 		}
@@ -150,7 +150,7 @@ func BenchmarkLayer(b *testing.B) {
 		in   []byte
 		opt  Options
 	}{
-		{"usr/plain", raw, Options{}}, {"usr/gzip", gz, Options{}}, {"usr/gzip-in-process", gz, Options{InProcess: true}},
+		{"usr/plain", raw, Options{}}, {"usr/gzip", gz, Options{}},
 		{"usr/zstd", zst, Options{}}, {"100k-small-files", small.Bytes(), Options{}},
 	} {
 		b.Run(c.name, func(b *testing.B) {

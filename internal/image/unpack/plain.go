@@ -18,7 +18,7 @@ func Plain(ctx context.Context, r io.Reader, w io.Writer, opt Options) error {
 	opt.Limits = opt.Limits.withDefaults()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	plain, err := decompress(ctx, r, opt)
+	plain, err := decompress(r, opt)
 	if err != nil {
 		return err
 	}

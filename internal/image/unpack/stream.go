@@ -11,7 +11,7 @@ import (
 )
 
 // The stream runs through three goroutines in a row: one inflates (or reads
-// what a child process inflates), one hashes, and the caller's parses and
+// what another process inflated), one hashes, and the caller's parses and
 // writes. Each hands whole buffers to the next.
 const (
 	chunkSize = 256 << 10
@@ -77,7 +77,7 @@ func (s *stream) pump(plain *plainReader, out chan<- []byte, lim Limits) error {
 		switch {
 		case total > lim.Bytes:
 			return &LimitError{"bytes", lim.Bytes}
-		case total > lim.RatioAt && plain.counted() && total/lim.Ratio > plain.compressed():
+		case total > lim.RatioAt && total/lim.Ratio > plain.compressed():
 			return &LimitError{"bytes for each compressed one", lim.Ratio}
 		}
 		if n > 0 {

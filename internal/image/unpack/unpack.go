@@ -67,8 +67,12 @@ type Options struct {
 	// run: all is theirs to read and, directories, to write; owners and what only
 	// root may set are left out. It goes with Rootless.
 	Unowned bool
-	// InProcess: do not run igzip, unpigz or xz, though they are there.
-	InProcess bool
+	// Rooted: the directory is this process's root, and its working directory
+	// is nobody else's concern.
+	Rooted bool
+	// Compressed, if above 0: another process has decompressed the stream, which
+	// had so many bytes before. What it looks like does not matter then.
+	Compressed int64
 }
 
 // Result says what came of a layer.
@@ -137,7 +141,7 @@ func run(ctx context.Context, r io.Reader, dir *os.File, opt Options, algo strin
 		defer stop()
 	}
 
-	plain, err := decompress(ctx, r, opt)
+	plain, err := decompress(r, opt)
 	if err != nil {
 		return Result{}, err
 	}

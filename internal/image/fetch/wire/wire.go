@@ -12,9 +12,27 @@
 // pipes carry blobs; after them comes one scratch file, if Request.Scratch.
 //
 // rkt sends a Request; the helper answers with one Reply, the image's top
-// manifest or index (for web servers see Web). Then rkt sends a Want for each blob it has chosen, naming
-// the lane that is to carry it; a lane carries one blob at a time. An end of
-// file on descriptor 0 ends the helper.
+// manifest or index (for web servers see Web). Then rkt sends a Want for each
+// blob it has chosen, naming the lane that is to carry it; a lane carries one
+// blob at a time. An end of file on descriptor 0 ends the helper.
+//
+// # fetch read
+//
+// The same for images on this machine. One descriptor more comes last: of an
+// archive the file, of a layout a socket (SOCK_SEQPACKET) over which the helper
+// asks for files. A question is a name below the layout, at most MaxName bytes;
+// the answer is an errno, 32 bits in the machine's order, and with 0 a
+// descriptor of a regular file; ENODEV means that it is none.
+//
+// # fetch credentials
+//
+// Its arguments are hosts; on descriptor 1 it writes Credentials. It reads what
+// the user wrote and runs programs of the user's, so it runs as the user, and
+// behind no wall; nothing of a stranger's comes near it.
+//
+// # fetch plain, fetch gzip
+//
+// Descriptor 0 is a stream, 1 the same decompressed or compressed.
 //
 // # fetch unpack
 //
@@ -44,6 +62,9 @@ const MaxManifest = 4 << 20
 
 // maxLine bounds one message: a manifest in base64 and what is around it.
 const maxLine = MaxManifest*4/3 + 1<<20
+
+// MaxName bounds the name of a layout's file: the longest is a blob's.
+const MaxName = 256
 
 // The kinds of source that Request.Kind names; the words are ref.Kind's.
 const (
@@ -107,13 +128,21 @@ type Mirror struct {
 	PlainHTTP bool   `json:"insecureHTTP,omitempty"`
 }
 
-// Credential is what rkt's own configuration has for a registry. Either User
-// and Password, or Token.
+// Credential is what rkt's own configuration has for a registry, or Docker's.
+// Either User and Password, or a token.
 type Credential struct {
 	Registry string `json:"registry"` // host[:port]
 	User     string `json:"user,omitempty"`
 	Password string `json:"password,omitempty"`
 	Token    string `json:"token,omitempty"`
+	// IdentityToken is to be exchanged for one of the registry's.
+	IdentityToken string `json:"identityToken,omitempty"`
+}
+
+// Credentials is the answer of fetch credentials.
+type Credentials struct {
+	List []Credential `json:"list,omitempty"`
+	Err  *Error       `json:"error,omitempty"`
 }
 
 // Descriptor names a blob.
@@ -178,6 +207,9 @@ type UnpackRequest struct {
 	Format string `json:"format"` // FormatLayer or FormatACI
 	// Unowned: the files are for an ordinary user to look at, see unpack.Options.
 	Unowned bool `json:"unowned,omitempty"`
+	// Compressed, if above 0: the stream was decompressed on its way, from so
+	// many bytes.
+	Compressed int64 `json:"compressed,omitempty"`
 }
 
 // Formats of an UnpackRequest.
@@ -197,7 +229,9 @@ type UnpackResult struct {
 	Hiding   []string `json:"hiding,omitempty"`
 	Opaque   bool     `json:"opaque,omitempty"`
 	Notes    []string `json:"notes,omitempty"`
-	Err      *Error   `json:"error,omitempty"`
+	// Cut: Err is that the stream ended too early.
+	Cut bool   `json:"cut,omitempty"`
+	Err *Error `json:"error,omitempty"`
 }
 
 // Error is an error with its remedy, on its way from the helper to the user.

@@ -108,19 +108,11 @@ func (ix *Index) Files(name string) (io.ReadCloser, int64, error) {
 	return io.NopCloser(r), r.Size(), nil
 }
 
-// File opens the archive at path. A compressed one is decompressed into
-// scratch, at most limit bytes.
-func File(path string, scratch *os.File, limit int64) (*Index, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
+// File reads the archive in f, a regular file, which becomes the Index's. A
+// compressed one is decompressed into scratch, at most limit bytes.
+func File(f, scratch *os.File, limit int64) (*Index, error) {
 	st, err := f.Stat()
-	if err == nil && !st.Mode().IsRegular() {
-		err = &fs.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}
-	}
 	if err != nil {
-		_ = f.Close()
 		return nil, err
 	}
 	plain, err := plainReader(f)

@@ -10,11 +10,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/image"
@@ -24,26 +21,6 @@ import (
 // Opener opens a file of the layout by its slash-separated path and tells its
 // size.
 type Opener func(name string) (io.ReadCloser, int64, error)
-
-// Dir opens files below a directory.
-func Dir(dir string) Opener {
-	return func(name string) (io.ReadCloser, int64, error) {
-		// Not blocking: a hostile layout may hold a fifo.
-		f, err := os.OpenFile(filepath.Join(dir, filepath.FromSlash(name)), os.O_RDONLY|syscall.O_NONBLOCK, 0)
-		if err != nil {
-			return nil, 0, err
-		}
-		st, err := f.Stat()
-		if err == nil && !st.Mode().IsRegular() {
-			err = fmt.Errorf("%s is not a regular file", f.Name())
-		}
-		if err != nil {
-			_ = f.Close()
-			return nil, 0, err
-		}
-		return f, st.Size(), nil
-	}
-}
 
 // Layout is an opened layout. It is safe for concurrent use if its Opener is.
 type Layout struct {

@@ -79,9 +79,7 @@ func (e *endpoint) handshake(ctx context.Context, scheme string) (rt http.RoundT
 	}
 	auth := authn.Anonymous
 	if scheme == "https" || e.sendSecrets {
-		if auth, err = e.credentials(ctx, reg); err != nil {
-			return nil, false, err
-		}
+		auth = e.credentials()
 	}
 	only := &oneScheme{inner: e.im.transport, host: reg.RegistryStr(), scheme: scheme, agent: e.im.req.UserAgent, httpOK: e.plainOK(scheme)}
 	ctx, cancel := context.WithTimeoutCause(ctx, 4*e.im.stall, e.im.stalled(e.host))
@@ -112,34 +110,15 @@ func (e *endpoint) withheld() error {
 // plainOK tells whether this endpoint may be sent to places without TLS.
 func (e *endpoint) plainOK(scheme string) bool { return scheme == "http" || e.im.req.AllowHTTP }
 
-// credentials are rkt's own for the host, else those of Docker's or podman's
-// configuration and its helpers.
-func (e *endpoint) credentials(ctx context.Context, reg name.Registry) (authn.Authenticator, error) {
+// credentials are those that rkt sent along for the host, see Credentials.
+func (e *endpoint) credentials() authn.Authenticator {
 	for _, c := range e.im.req.Credentials {
 		if c.Registry == e.host || sameHub(c.Registry, e.host) {
-			return authn.FromConfig(authn.AuthConfig{Username: c.User, Password: c.Password, RegistryToken: c.Token}), nil
+			return authn.FromConfig(authn.AuthConfig{Username: c.User, Password: c.Password,
+				RegistryToken: c.Token, IdentityToken: c.IdentityToken})
 		}
 	}
-	if sameHub(e.host, hub) {
-		var err error
-		if reg, err = name.NewRegistry(name.DefaultRegistry); err != nil {
-			return nil, err
-		}
-	}
-	auth, err := authn.Resolve(ctx, authn.DefaultKeychain, reg)
-	if err != nil {
-		return nil, hint.Wrap(fmt.Errorf("cannot read credentials for %s: %w", e.host, err),
-			"check ~/.docker/config.json and the credential helpers it names")
-	}
-	return auth, nil
-}
-
-// hub is Docker Hub's registry; its credentials are filed under other names.
-const hub = "registry-1.docker.io"
-
-func sameHub(a, b string) bool {
-	isHub := func(s string) bool { return s == hub || s == "index.docker.io" || s == "docker.io" }
-	return isHub(a) && isHub(b)
+	return authn.Anonymous
 }
 
 // redirect keeps the Authorization header from going to another host, where

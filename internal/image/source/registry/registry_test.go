@@ -402,7 +402,7 @@ func TestCredentials(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "config.json"), fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}}}`, s.host, auth), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := open(t, s.request()).Root(t.Context()); err != nil {
+		if _, err := open(t, withCredentials(t, s.request())).Root(t.Context()); err != nil {
 			t.Errorf("token %v, docker's credentials: %v", token, err)
 		}
 	}
@@ -423,9 +423,20 @@ func TestCredentialHelper(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), fmt.Appendf(nil, `{"credHelpers":{%q:"test"}}`, s.host), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := open(t, s.request()).Root(t.Context()); err != nil {
+	if _, err := open(t, withCredentials(t, s.request())).Root(t.Context()); err != nil {
 		t.Errorf("Root = %v", err)
 	}
+}
+
+// withCredentials does to a request what rkt does.
+func withCredentials(t *testing.T, req wire.Request) wire.Request {
+	t.Helper()
+	list, err := Credentials(t.Context(), []string{req.Registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Credentials = append(req.Credentials, list...)
+	return req
 }
 
 // Credentials stay with the registry when it sends us elsewhere, even to
@@ -572,15 +583,8 @@ func TestHubCredentials(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), fmt.Appendf(nil, `{"auths":{"https://index.docker.io/v1/":{"auth":%q}}}`, auth), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	e := open(t, wire.Request{Registry: hub, Repository: "library/busybox"}).endpoints[0]
-	reg, err := name.NewRegistry(hub)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := e.credentials(t.Context(), reg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	req := withCredentials(t, wire.Request{Registry: hub, Repository: "library/busybox"})
+	got := open(t, req).endpoints[0].credentials()
 	if c, err := got.Authorization(); err != nil || c.Username != "user" || c.Password != "secret" {
 		t.Errorf("credentials = %+v, %v", c, err)
 	}
