@@ -34,10 +34,10 @@ func newExport(c *cli) *command {
 		long: `Makes an image of the root of an app as the pod left it. OUT says in which form, as
 for rkt image export:
 
-  FILE.aci                       an ACI: the image's own manifest, and the whole root
+  FILE.aci                an ACI: the image's own manifest, and the whole root
   DIR/, oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME]
-                                 the image that the app was made from, and what the
-                                 pod changed as one more layer and line of its history
+                          the image that the app was made from, and what the pod
+                          changed as one more layer and line of its history
 
 Volumes are not part of an app's root. A pod that is running, or was never run, is
 refused; so is one whose image is no longer stored. An app that was made from an ACI

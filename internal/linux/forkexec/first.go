@@ -3,6 +3,7 @@
 package forkexec
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"sync/atomic"
@@ -151,9 +152,12 @@ func (f *First) Go(r *Rest) {
 	_, _, _ = unix.Syscall(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&w.told)), futexWakePrivate, 1)
 }
 
+// ErrKilled: somebody ended the first process before it had started its app.
+var ErrKilled = errors.New("its first process was killed")
+
 // Wait returns when the app has ended or the first process runs Then's program:
 // at most Moment after the app runs its own. Errors: an *Error of the lists, an
-// *AppError of App; no process is left then.
+// *AppError of App, or ErrKilled; no process is left then.
 func (f *First) Wait() (Outcome, error) {
 	f.separate()
 	w := f.w
@@ -165,6 +169,8 @@ func (f *First) Wait() (Outcome, error) {
 		err = &Error{w.rest[w.failed.rest-1].what, w.errno}
 	case w.failed.app != 0:
 		err = &AppError{&Error{w.appCalls[w.failed.app-1].what, w.errno}}
+	case w.hasApp && w.app <= 0 && w.errno == 0:
+		err = ErrKilled
 	case w.hasApp && w.app <= 0:
 		err = &AppError{&Error{"fork", w.errno}}
 	case w.failed.then != 0:

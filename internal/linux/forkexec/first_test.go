@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -149,6 +150,21 @@ func TestFirstKilled(t *testing.T) {
 	f.Kill()
 	if err := unix.Kill(f.PID(), 0); err != unix.ESRCH {
 		t.Errorf("it is still there: %v", err)
+	}
+}
+
+// Killed by somebody else, before it has an app.
+func TestFirstKilledByOthers(t *testing.T) {
+	f := begin(t, nil)
+	if err := unix.Kill(f.PID(), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for atomic.LoadInt32(&f.w.tid) != 0 {
+		runtime.Gosched()
+	}
+	f.Go(&Rest{App: sh(t, "exit 0"), Moment: time.Minute, Then: sh(t, "exit 0")})
+	if _, err := f.Wait(); err != ErrKilled {
+		t.Errorf("error %v, want %v", err, ErrKilled)
 	}
 }
 

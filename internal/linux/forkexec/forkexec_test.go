@@ -5,6 +5,7 @@ package forkexec
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -100,5 +101,36 @@ func TestBusyParent(t *testing.T) {
 		if got := status(t, pid); got != 0 {
 			t.Fatalf("exit status %d", got)
 		}
+	}
+}
+
+// Go raises its own soft limit; a program must not inherit that: those that use
+// select(2), or close whatever may be open, rely on a low one.
+func TestLimitFiles(t *testing.T) {
+	if os.Getenv("FORKEXEC_LIMIT") == "" {
+		cmd := exec.Command("/bin/sh", "-c", "ulimit -Sn 321; exec /proc/$PPID/exe -test.run=^TestLimitFiles$")
+		cmd.Env = append(os.Environ(), "FORKEXEC_LIMIT=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	var now unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &now); err != nil || now.Cur == 321 {
+		t.Skipf("Go did not raise the limit: %v, %v", now, err)
+	}
+	c := &Child{}
+	if err := c.LimitFiles(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Exec("/bin/sh", []string{"sh", "-c", "exit $(($(ulimit -Sn) == 321 ? 7 : 8))"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	pid, err := c.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := status(t, pid); got != 7 {
+		t.Errorf("the program has another limit: status %d", got)
 	}
 }

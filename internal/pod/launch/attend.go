@@ -55,7 +55,8 @@ func (s *Start) attend(r *Ready, o assemble.Outcome) (status int, ended bool, er
 	s.print()
 	for until := now.Add(young); ; {
 		fds := []unix.PollFd{{Fd: int32(s.control), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds, int(time.Until(until).Milliseconds()))
+		// Never less than 0, which would be for ever: rkt may have been stopped.
+		n, err := unix.Poll(fds, int(max(time.Until(until), 0).Milliseconds()))
 		if err == unix.EINTR {
 			continue
 		}
@@ -79,17 +80,51 @@ func (s *Start) attend(r *Ready, o assemble.Outcome) (status int, ended bool, er
 // catchSignals keeps the pod's signals from ending this process; they wait for
 // forwardSignals.
 func (s *Start) catchSignals() {
-	s.signals = make(chan os.Signal, 16)
 	for _, sig := range contract.Signals {
 		if !signal.Ignored(sig) {
-			signal.Notify(s.signals, sig)
+			s.caught = append(s.caught, sig)
 		}
 	}
+	s.signals = make(chan os.Signal, 16)
+	notify(s.signals, s.caught)
+}
+
+func notify(c chan<- os.Signal, list []os.Signal) {
+	if len(list) > 0 { // none would be all
+		signal.Notify(c, list...)
+	}
+}
+
+// holdSignals is for the moment in which this process becomes `run`: it passes
+// on what was caught, and leaves what comes from now on with the kernel, which
+// keeps it for `run`. Else it would end the process before that can listen.
+// release undoes it. The calling goroutine is locked to its thread.
+func (s *Start) holdSignals() (release func(), err error) {
+	if s.forwarded == nil {
+		return func() {}, nil
+	}
+	var set, before unix.Sigset_t
+	for _, sig := range s.caught {
+		n := uint(sig.(unix.Signal)) - 1
+		set.Val[n/64] |= 1 << (n % 64)
+	}
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &set, &before); err != nil {
+		return nil, fmt.Errorf("cannot hold signals back: %w", err)
+	}
+	// The other threads are gone with the exec; until then they must not die of
+	// what they are given.
+	notify(make(chan os.Signal, 1), s.caught)
+	signal.Stop(s.signals) // has delivered all
+	close(s.signals)
+	<-s.forwarded
+	return func() { _ = unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil) }, nil
 }
 
 // forwardSignals gives them to `init`, which has its pod by now.
 func (s *Start) forwardSignals() {
+	s.forwarded = make(chan struct{})
 	go func() {
+		defer close(s.forwarded)
 		for sig := range s.signals {
 			m := contract.Message{Kind: contract.MessageSignal, Number: int(sig.(unix.Signal))}
 			_ = unix.Sendmsg(s.control, m.Encode(), nil, nil, unix.MSG_NOSIGNAL)

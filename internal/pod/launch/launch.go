@@ -38,17 +38,20 @@ type Start struct {
 	network  int // descriptor of a network namespace of its own, -1 without
 	assembly *assemble.Assembly
 	joining  *attachment // the pod's networks; nil without
-	signals  chan os.Signal
 	clock    Clock
+
+	caught    []os.Signal // those that signals gets
+	signals   chan os.Signal
+	forwarded chan struct{} // closed when no more is forwarded; nil before
 }
 
 // wants is what of a document the assembly has to know from the beginning.
-type wants struct {
-	network           string
-	hostIPC, bareProc bool
-}
+type wants struct{ hostNetwork, hostIPC, bareProc bool }
 
-func wanted(doc *contract.Pod) wants { return wants{doc.Network, doc.HostIPC, doc.Insecure.Paths} }
+// wanted takes an empty network for one of the pod's own, as that is the default.
+func wanted(doc *contract.Pod) wants {
+	return wants{doc.Network == "host", doc.HostIPC, doc.Insecure.Paths}
+}
 
 // A Clock is told of the steps of a start, and to show them. It is safe for use
 // by several goroutines.
@@ -108,7 +111,7 @@ func (s *Start) assembled() bool { return len(s.flavor.Manifest.Entrypoints["ini
 
 func (s *Start) assemblyWants() assemble.Wants {
 	w := assemble.Wants{HostIPC: s.wants.hostIPC, BareProc: s.wants.bareProc}
-	if s.wants.network != "host" {
+	if !s.wants.hostNetwork {
 		w.Network = func() (fd int, err error) {
 			s.network, err = assemble.NewNetwork()
 			return s.network, err
@@ -131,6 +134,10 @@ func (s *Start) Lay(doc *contract.Pod, path string) (err error) {
 		}
 		if err := s.rejoin(doc); err != nil {
 			return err
+		}
+		if s.network >= 0 {
+			unix.Close(s.network)
+			s.network = -1
 		}
 		s.wants = wanted(doc)
 		if s.assembly, err = assemble.Begin(s.assemblyWants()); err != nil {
@@ -222,8 +229,13 @@ func (s *Start) exec(r *Ready) (status int, ended bool, err error) {
 		return 0, false, err
 	}
 	env = append(env, of...)
+	release, err := s.holdSignals()
+	if err != nil {
+		return 0, false, err
+	}
 	// Its own path will do: no pod can see this process.
 	err = syscall.Exec(program, argv, env)
+	release()
 	return 0, false, fmt.Errorf("cannot execute stage1 %s: %w", program, err)
 }
 

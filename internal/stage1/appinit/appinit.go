@@ -66,6 +66,9 @@ func (p *Process) Child() (c *forkexec.Child, done func(), err error) {
 	// A session of its own: no signal of the caller's terminal, no tty to push
 	// keys into.
 	c.Call("start a session", unix.SYS_SETSID)
+	if err := c.LimitFiles(); err != nil {
+		return nil, func() {}, err
+	}
 	high, err := p.stdio(c)
 	done = func() {
 		for _, fd := range high {

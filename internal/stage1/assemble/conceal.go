@@ -3,6 +3,7 @@
 package assemble
 
 import (
+	"fmt"
 	"os"
 	"unsafe"
 
@@ -24,6 +25,29 @@ func conceal() (reveal func()) {
 		copy(args, said)
 		_ = unix.Prctl(unix.PR_SET_DUMPABLE, dumpable, 0, 0, 0)
 	}
+}
+
+// oomScore remembers this process's oom_score_adj. Whoever sets that of the pod's
+// first process, as the pod's root may, sets it of all that share its memory
+// (proc_pid_oom_score_adj(5)), and so of stage0. keep sets it back, when they have
+// parted.
+func oomScore() (keep func(), err error) {
+	fd, err := unix.Open("/proc/self/oom_score_adj", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open own OOM score: %w", err)
+	}
+	before, now := make([]byte, 16), make([]byte, 16)
+	n, err := unix.Pread(fd, before, 0)
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("cannot read own OOM score: %w", err)
+	}
+	return func() {
+		defer unix.Close(fd)
+		if m, err := unix.Pread(fd, now, 0); err == nil && string(now[:m]) != string(before[:n]) {
+			_, _ = unix.Pwrite(fd, before[:n], 0)
+		}
+	}, nil
 }
 
 // arguments is the memory in which the kernel left the command line, and in

@@ -73,6 +73,10 @@ func (a *Assembly) start(w *Way) (Outcome, error) {
 		return Outcome{}, err
 	}
 	rest.Then = then
+	keepScore, err := oomScore()
+	if err != nil {
+		return Outcome{}, err
+	}
 	failpoint.Hit("assemble/start")
 	first, apps := a.first, a.apps
 	a.first = nil
@@ -81,9 +85,12 @@ func (a *Assembly) start(w *Way) (Outcome, error) {
 	err = a.goBack()
 	o, werr := first.Wait()
 	reveal()
+	keepScore()
 	var failed *forkexec.AppError
 	if errors.As(werr, &failed) {
 		err = fmt.Errorf("cannot run app %q: %w", apps[0].Name, started.process.Failed(apps[0].root, failed.Cause))
+	} else if errors.Is(werr, forkexec.ErrKilled) {
+		err = fmt.Errorf("cannot start the pod: %w", werr)
 	} else if werr != nil {
 		err = fmt.Errorf("cannot start the pod: cannot %w", werr)
 	}
@@ -212,6 +219,10 @@ func becomeInit(w *Way, in *contract.Inherited, ahead bool) (c *forkexec.Child, 
 	}
 	if err != nil {
 		return nil, done, fmt.Errorf("cannot open stage1 %s: %w", w.Program, err)
+	}
+	// As stage0 found it, so that `init` can find that too.
+	if err := c.LimitFiles(); err != nil {
+		return nil, done, err
 	}
 	for _, fd := range in.Descriptors() {
 		c.Call("hand over a descriptor", unix.SYS_FCNTL, uintptr(fd), unix.F_SETFD, 0)

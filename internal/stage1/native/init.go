@@ -43,6 +43,7 @@ type supervisor struct {
 // stays on the main thread.
 func Init() (int, error) {
 	runtime.LockOSThread()
+	deafen() // before all else: an app may run already
 	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&processName[0])), 0, 0, 0) // for ps
 	// Nothing inside may trace, or open the descriptors of, this process.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
@@ -52,7 +53,7 @@ func Init() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	s.hear()
+	go s.listen()
 	if started > 0 {
 		a := s.apps[0]
 		s.mu.Lock()
@@ -121,13 +122,12 @@ func (s *supervisor) startAll() error {
 	return nil
 }
 
-// hear makes this process deaf to what apps may send to pid 1 and of which the
-// Go runtime would die, and listens to `run` instead.
-func (s *supervisor) hear() {
+// deafen makes this process deaf to what apps may send to pid 1 and of which the
+// Go runtime would die.
+func deafen() {
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGILL, unix.SIGTRAP,
 		unix.SIGABRT, unix.SIGBUS, unix.SIGFPE, unix.SIGUSR1, unix.SIGSEGV, unix.SIGUSR2, unix.SIGPIPE, unix.SIGALRM,
 		unix.SIGTERM, unix.SIGSTKFLT, unix.SIGXCPU, unix.SIGXFSZ, unix.SIGVTALRM, unix.SIGIO, unix.SIGPWR, unix.SIGSYS)
-	go s.listen()
 }
 
 // settle gives up what is not needed once the apps run, if one of them may
