@@ -135,9 +135,15 @@ func (c *cli) tellOrphans(kind, key string) error {
 		return err
 	}
 	for _, rec := range images {
-		if slices.ContainsFunc(rec.SignedBy, func(s image.Signer) bool { return s.Kind == kind && s.Key == key }) {
+		if onTheWord(rec, func(s image.Signer) bool { return s.Kind == kind && s.Key == key }) {
 			c.say(fmt.Sprintf("image %s was fetched on the word of this key", rec.ID.Short()))
 		}
 	}
 	return nil
+}
+
+// onTheWord tells whether a signer speaks for an image or for one under it.
+func onTheWord(rec image.Record, is func(image.Signer) bool) bool {
+	return slices.ContainsFunc(rec.SignedBy, is) ||
+		slices.ContainsFunc(rec.Needs, func(n image.Need) bool { return slices.ContainsFunc(n.SignedBy, is) })
 }

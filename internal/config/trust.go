@@ -102,8 +102,18 @@ func (r *TrustRule) check() error {
 	return err
 }
 
-// TrustPrefix gives the one spelling of a prefix: host in lower case, Docker
-// Hub by its registry's name, no slash at the end.
+// RegistryName gives the one spelling of a registry's name, for rules: what they
+// say of quay.io they say of quay.io:443 too.
+func RegistryName(host string) string {
+	host = strings.TrimSuffix(strings.ToLower(host), ":443")
+	if host == "docker.io" || host == "index.docker.io" {
+		host = "registry-1.docker.io"
+	}
+	return host
+}
+
+// TrustPrefix gives the one spelling of a prefix: the host by RegistryName, no
+// slash at the end.
 func TrustPrefix(s string) (string, error) {
 	if s == Everywhere {
 		return s, nil
@@ -115,10 +125,7 @@ func TrustPrefix(s string) (string, error) {
 	if err := checkHost(host); err != nil || !strings.ContainsAny(host, ".:") && host != "localhost" {
 		return "", fmt.Errorf("prefix %q does not begin with a registry, host or host:port", s)
 	}
-	host = strings.ToLower(host)
-	if host == "docker.io" || host == "index.docker.io" {
-		host = "registry-1.docker.io"
-	}
+	host = RegistryName(host)
 	if !deep {
 		return host, nil
 	}

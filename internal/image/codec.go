@@ -16,6 +16,7 @@ func (rec *Record) Encode() ([]byte, error) {
 	w.Key("names").Strings(rec.Names)
 	w.OptString("trust", string(rec.Trust))
 	plainjson.OptEach(w, "signedBy", rec.SignedBy, (*Signer).write)
+	plainjson.OptEach(w, "needs", rec.Needs, (*Need).write)
 	w.Key("manifest").String(string(rec.Manifest))
 	w.Key("mediaType").String(rec.MediaType)
 	w.Key("imported").Time(rec.Imported)
@@ -35,6 +36,12 @@ func (s *Signer) write(w *plainjson.Writer) {
 	w.Key("kind").String(s.Kind)
 	w.Key("key").String(s.Key)
 	w.Key("name").String(s.Name)
+	w.End('}')
+}
+
+func (n *Need) write(w *plainjson.Writer) {
+	w.Begin('{')
+	plainjson.Each(w.Key("signedBy"), n.SignedBy, (*Signer).write)
 	w.End('}')
 }
 
@@ -126,6 +133,8 @@ func DecodeRecord(b []byte) (Record, error) {
 			rec.Trust = Trust(r.String())
 		case "signedBy":
 			rec.SignedBy = plainjson.List(r, readSigner)
+		case "needs":
+			rec.Needs = plainjson.List(r, readNeed)
 		case "manifest":
 			rec.Manifest = Digest(r.String())
 		case "mediaType":
@@ -162,6 +171,15 @@ func readSigner(r *plainjson.Reader) (s Signer) {
 		}
 	}
 	return s
+}
+
+func readNeed(r *plainjson.Reader) (n Need) {
+	for name := range r.Object() {
+		if name == "signedBy" {
+			n.SignedBy = plainjson.List(r, readSigner)
+		}
+	}
+	return n
 }
 
 func readLayer(r *plainjson.Reader) (l Layer) {

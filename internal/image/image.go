@@ -91,6 +91,11 @@ type Signer struct {
 	Name string `json:"name"` // what the image was called then: appc name, or host/repository
 }
 
+// Need is an image that another one depends on, and so stands on.
+type Need struct {
+	SignedBy []Signer `json:"signedBy"`
+}
+
 // Layer is one read-only tree of an image.
 type Layer struct {
 	Blob      Digest `json:"blob"`      // the blob it came from, as stored
@@ -109,8 +114,9 @@ type Record struct {
 	Names       []string          `json:"names"`          // canonical references, newest first
 	Trust       Trust             `json:"trust,omitempty"`
 	SignedBy    []Signer          `json:"signedBy,omitempty"`
-	Manifest    Digest            `json:"manifest"`  // blob: OCI/Docker manifest, or the ACI's manifest JSON
-	MediaType   string            `json:"mediaType"` // of Manifest
+	Needs       []Need            `json:"needs,omitempty"` // an ACI's: the images under it
+	Manifest    Digest            `json:"manifest"`        // blob: OCI/Docker manifest, or the ACI's manifest JSON
+	MediaType   string            `json:"mediaType"`       // of Manifest
 	Imported    time.Time         `json:"imported"`
 	Layers      []Layer           `json:"layers"`           // lowest first, as in the manifest
 	Parts       []Layer           `json:"parts,omitempty"`  // an ACI's, if its layers are rendered from others: those

@@ -307,6 +307,32 @@ func TestLayoutUndone(t *testing.T) {
 	}
 }
 
+// TestLayoutLinks: what somebody else has put into a layout leads nowhere out of
+// it.
+func TestLayoutLinks(t *testing.T) {
+	for _, link := range []string{"index.json", "oci-layout", "blobs", "blobs/sha256", "blob"} {
+		t.Run(link, func(t *testing.T) {
+			dir, outside := t.TempDir()+"/layout", t.TempDir()
+			o := tiny(t, "layer")
+			must(t, tiny(t, "other").Layout(t.Context(), dir, "x", false))
+			at := filepath.Join(dir, link)
+			if link == "blob" {
+				at = filepath.Join(dir, blobName(o.Layers[0].Digest))
+				must(t, os.WriteFile(at, nil, 0o600))
+			}
+			must(t, os.Rename(at, filepath.Join(outside, "it")))
+			must(t, os.Symlink(filepath.Join(outside, "it"), at))
+			before := files(t, outside)
+			if err := o.Layout(t.Context(), dir, "y", true); err == nil || !strings.HasPrefix(err.Error(), "cannot write ") {
+				t.Errorf("%v", err)
+			}
+			if d := cmp.Diff(before, files(t, outside)); d != "" {
+				t.Errorf("outside: (-before +after)\n%s", d)
+			}
+		})
+	}
+}
+
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}

@@ -18,6 +18,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/image/ociconfig"
@@ -223,6 +225,11 @@ func (o OCI) Layout(ctx context.Context, dir, name string, overwrite bool) (err 
 		if err := undo.mkdir(filepath.Dir(path)); err != nil {
 			return err
 		}
+		for _, d := range []string{filepath.Join(dir, "blobs"), filepath.Dir(path)} {
+			if fi, err := os.Lstat(d); err != nil || !fi.IsDir() {
+				return errors.Join(err, fmt.Errorf("cannot write %q: it is no directory", d))
+			}
+		}
 		if fi, err := os.Lstat(path); err == nil && fi.Mode().IsRegular() && fi.Size() == b.Size {
 			if copyProven(io.Discard, Blob{b.Digest, b.Size, func() (io.ReadCloser, error) { return os.Open(path) }}) == nil {
 				continue
@@ -288,7 +295,7 @@ func layoutOf(dir string, overwrite bool, undo *made) (fields, error) {
 	case !overwrite:
 		return nil, hint.Wrap(fmt.Errorf("cannot write %q: it is not empty", dir), "--overwrite adds the image to a layout that is there")
 	}
-	text, err := os.ReadFile(filepath.Join(dir, "index.json"))
+	text, err := readIndex(filepath.Join(dir, "index.json"))
 	if _, lerr := os.Lstat(filepath.Join(dir, "oci-layout")); err != nil || lerr != nil {
 		return nil, fmt.Errorf("cannot write %q: it is not empty and no image layout", dir)
 	}
@@ -296,6 +303,23 @@ func layoutOf(dir string, overwrite bool, undo *made) (fields, error) {
 		return nil, fmt.Errorf("cannot read index of %q: %w", dir, err)
 	}
 	return list, nil
+}
+
+// readIndex reads an index of somebody else's.
+func readIndex(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		return nil, errors.Join(err, errors.New("it is no regular file"))
+	}
+	b, err := io.ReadAll(io.LimitReader(f, ociconfig.MaxDocument+1))
+	if err == nil && len(b) > ociconfig.MaxDocument {
+		err = fmt.Errorf("it is longer than %d bytes", ociconfig.MaxDocument)
+	}
+	return b, err
 }
 
 // made is what an export has made so far.
@@ -310,7 +334,11 @@ func (m *made) mkdir(path string) error {
 		missing = append(missing, p)
 	}
 	for _, p := range slices.Backward(missing) {
-		if err := os.Mkdir(p, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		err := os.Mkdir(p, 0o777)
+		if errors.Is(err, fs.ErrExist) {
+			continue // somebody else's, so not to be undone
+		}
+		if err != nil {
 			return fmt.Errorf("cannot write %q: %w", p, cause(err))
 		}
 		m.dirs = append(m.dirs, p)
@@ -318,10 +346,14 @@ func (m *made) mkdir(path string) error {
 	return nil
 }
 
-// write makes or replaces a file; one that was not there is undone.
+// write makes or replaces a file of the layout; one that was not there is undone.
+// A link in a layout, which somebody else may have made, leads anywhere.
 func (m *made) write(ctx context.Context, path string, write func(io.Writer) error) error {
-	_, err := os.Lstat(path)
+	fi, err := os.Lstat(path)
 	there := err == nil
+	if there && !fi.Mode().IsRegular() {
+		return fmt.Errorf("cannot write %q: it is there and is no regular file", path)
+	}
 	err = File(ctx, path, true, write)
 	if err == nil && !there {
 		m.files = append(m.files, path)

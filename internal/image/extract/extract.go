@@ -314,12 +314,20 @@ func (c *copier) attributes(in int, name string, e *merge.Entry) error {
 	} else {
 		mode &^= unix.S_ISUID | unix.S_ISGID // whose they would be is not who they are for
 	}
-	if !link {
-		// The last name is ours alone to change, in a directory that only we
-		// can enter.
-		if err := unix.Fchmodat(in, name, mode, 0); err != nil {
-			return err
+	// The last name is ours alone to change, in a directory that only we can
+	// enter.
+	chmod := func(mode uint32) error {
+		if link {
+			return nil
 		}
+		return unix.Fchmodat(in, name, mode, 0)
+	}
+	least := uint32(0)
+	if !c.root {
+		least = 0o200 // an ordinary user sets attributes only of what may be written
+	}
+	if err := chmod(mode | least); err != nil {
+		return err
 	}
 	xattrs, err := e.Xattrs()
 	if err != nil {
@@ -333,6 +341,11 @@ func (c *copier) attributes(in int, name string, e *merge.Entry) error {
 		}
 		if err != nil {
 			return fmt.Errorf("cannot set attribute %q: %w", attr, err)
+		}
+	}
+	if mode&least != least {
+		if err := chmod(mode); err != nil {
+			return err
 		}
 	}
 	m := unix.Timespec{Sec: e.Stat.Mtim.Sec, Nsec: e.Stat.Mtim.Nsec}

@@ -192,7 +192,7 @@ func (c *closure) commit() error {
 		if _, err := n.f.commit(n.rec, n.state); err != nil {
 			return err
 		}
-		if n.url == nil {
+		if n.url == nil || !n.f.opt.certain(n.url.address) {
 			continue
 		}
 		err := n.f.st.PutURL(store.URLState{URL: n.url.address, ID: n.rec.ID, Asked: n.url.asked, MaxAge: n.url.maxAge,

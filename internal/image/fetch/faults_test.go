@@ -23,6 +23,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/image/fetch"
@@ -157,6 +159,48 @@ func TestStolenDiffID(t *testing.T) {
 	}
 	r.push(t, "thief:v1", im)
 	fails(t, st, options(t), "docker://"+r.host+"/thief:v1", "it unpacks to")
+}
+
+// Nor at the tree of an ACI, or at one that rkt has made, by naming what the store
+// has in place of a layer's blob.
+func TestStolenTree(t *testing.T) {
+	st, _ := open(t)
+	r := serve(t)
+	_, sell := shop(t)
+	app := sell("example.com/app", "1", `,"pathWhitelist":["/key"]`, file{"key", "secret"}, file{"other", "x"})
+	rec := get(t, st, options(t), "example.com/app:1")
+	made, err := os.ReadFile(filepath.Join(filepath.Dir(st.LayerPath(rec.Layers[0].DiffID)), "../images/blobs/sha256", rec.Layers[0].Blob.Hex()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := sell("example.com/plain", "1", "", file{"key", "secret"})
+	get(t, st, options(t), "example.com/plain:1")
+	for name, c := range map[string]struct {
+		blob   []byte
+		diffID string
+		says   string
+	}{
+		"aci":      {plain, string(aciID(plain).Digest()), "no SHA-256"},
+		"part":     {app, string(aciID(app).Digest()), "no SHA-256"},
+		"rendered": {made, string(rec.Layers[0].DiffID), "layer"},
+	} {
+		im, err := mutate.AppendLayers(build(t, "amd64"), static.NewLayer(c.blob, types.OCIUncompressedLayer))
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := im.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		config = config.DeepCopy()
+		algo, hexa, _ := strings.Cut(c.diffID, ":")
+		config.RootFS.DiffIDs = []v1.Hash{{Algorithm: algo, Hex: hexa}}
+		if im, err = mutate.ConfigFile(im, config); err != nil {
+			t.Fatal(err)
+		}
+		r.push(t, name+":v1", im)
+		fails(t, st, options(t), "docker://"+r.host+"/"+name+":v1", c.says)
+	}
 }
 
 // A registry, or a helper, that sends another manifest than the one pinned.

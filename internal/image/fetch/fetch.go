@@ -94,7 +94,7 @@ func (o Options) say(format string, args ...any) {
 //
 // The caller must not hold a lease of st: storing an image waits for all.
 // Errors: store.ErrNotFound if the policy forbids to fetch.
-func Image(ctx context.Context, st *store.Store, opt Options, r ref.Ref) (image.Record, error) {
+func Image(ctx context.Context, st *store.Store, opt Options, r ref.Ref) (rec image.Record, err error) {
 	switch opt.Policy {
 	case "", New, Update, Never:
 	default:
@@ -118,17 +118,23 @@ func Image(ctx context.Context, st *store.Store, opt Options, r ref.Ref) (image.
 		return image.Record{}, err
 	}
 	if err == nil && (opt.Policy != Update || settled(r)) {
-		_, err := Admit(opt, found, r)
-		if err == nil {
+		_, aerr := Admit(opt, found, r)
+		if aerr == nil {
 			rec, err := stored(ctx, st, opt, r, found)
 			if err != nil {
 				return image.Record{}, err
 			}
 			return Admit(opt, rec, r)
 		}
-		if !errors.Is(err, ErrUnproven) || opt.Policy == Never {
-			return image.Record{}, err
+		if !errors.Is(aerr, ErrUnproven) || opt.Policy == Never {
+			return image.Record{}, aerr
 		}
+		// Whoever knows that the image is stored must hear why that does not help.
+		defer func() {
+			if err != nil && ctx.Err() == nil {
+				err = fmt.Errorf("%w; it is stored, but %w", err, ErrUnproven)
+			}
+		}()
 	}
 	if r.Kind == ref.ID || opt.Policy == Never {
 		return image.Record{}, notStored(r)
@@ -136,7 +142,7 @@ func Image(ctx context.Context, st *store.Store, opt Options, r ref.Ref) (image.
 	if err := acceptable(opt, r); err != nil {
 		return image.Record{}, err
 	}
-	rec, err := locked(ctx, st, opt, r)
+	rec, err = locked(ctx, st, opt, r)
 	if other := (*elsewhereError)(nil); errors.As(err, &other) {
 		rec, err := Image(ctx, st, opt, other.at)
 		if err != nil && ctx.Err() == nil {

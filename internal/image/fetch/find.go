@@ -106,7 +106,10 @@ func findInLayout(st *store.Store, r ref.Ref) (image.Record, error) {
 	}
 	var at ociconfig.Descriptor
 	for _, d := range index.Manifests {
-		named := r.Inner == "" || r.Inner == d.Annotations["org.opencontainers.image.ref.name"] || r.Inner == string(d.Digest)
+		named := r.Inner == "" || r.Inner == string(d.Digest)
+		if pinned(r) == "" { // else a name that looks like a digest would stand for it
+			named = named || r.Inner == d.Annotations["org.opencontainers.image.ref.name"]
+		}
 		if !named || d.Digest == at.Digest {
 			continue
 		}

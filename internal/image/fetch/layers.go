@@ -120,6 +120,9 @@ func (f *fetching) known() (map[pair]settle.Facts, error) {
 			continue
 		}
 		for _, l := range slices.Concat(r.Layers, r.Parts) {
+			if l.MediaType == settle.MediaType || l.MediaType == RenderedMediaType {
+				continue // its blob tells how the tree was made, and unpacks to nothing
+			}
 			if facts, ok := recordedFacts(r, l.DiffID); ok {
 				pairs[pair{l.Blob, l.DiffID}] = facts
 			}
@@ -247,7 +250,7 @@ func (f *fetching) bring(ctx context.Context, h *helper, j *job, slots chan stru
 	}
 	j.layer.TreeSize = j.result.TreeSize
 	for _, note := range j.result.Notes {
-		f.opt.say("layer %s: %s", j.layer.Blob.ID().Short(), note)
+		f.opt.say("layer %s: %s", j.layer.Blob.ID().Short(), wire.Printable(note))
 	}
 	if h != nil {
 		return h.order(wire.Order{Done: &wire.Done{ID: j.id}})

@@ -94,6 +94,26 @@ func TestLayout(t *testing.T) {
 	}
 }
 
+// TestLayoutNameLikeDigest: a layout's author cannot call an image by another's
+// digest, for a digest is believed without more.
+func TestLayoutNameLikeDigest(t *testing.T) {
+	st, _ := open(t)
+	good, evil := build(t, "amd64", layer(t, 1, file{"a", "good"})), build(t, "amd64", layer(t, 2, file{"a", "evil"}))
+	digest := string(id(t, good).Digest())
+	dir := makeLayout(t, map[string]v1.Image{digest: evil})
+	get(t, st, options(t), "oci:"+dir) // once, at the user's own risk
+	for _, policy := range []fetch.Policy{fetch.Never, fetch.New, fetch.Update} {
+		opt := options(t)
+		opt.InsecureImage, opt.Policy = false, policy
+		if rec, err := fetch.Image(t.Context(), st, opt, parse(t, "oci:"+dir+":"+digest)); err == nil {
+			t.Errorf("%s: image %s was believed for the digest %s", policy, rec.ID.Short(), digest)
+		}
+	}
+	if rec, err := st.ByID(string(id(t, evil))); err != nil || rec.Trust != image.TrustNone {
+		t.Errorf("%q, %v", rec.Trust, err)
+	}
+}
+
 func TestLayoutWithIndex(t *testing.T) {
 	st, _ := open(t)
 	dir := t.TempDir()

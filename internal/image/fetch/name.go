@@ -4,6 +4,7 @@ package fetch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -25,7 +26,11 @@ func findName(st *store.Store, r ref.Ref) (image.Record, error) {
 		}
 	}
 	if d, ok := r.InRegistry(); ok {
-		return look(st, d)
+		rec, err := look(st, d)
+		if errors.Is(err, store.ErrNotFound) {
+			err = none // by the name that was asked for
+		}
+		return rec, err
 	}
 	return image.Record{}, none
 }

@@ -150,7 +150,8 @@ func (f *fetching) discoverKeys(ctx context.Context, name string) error {
 
 // AddKeys trusts the OpenPGP keys at locations (paths or URLs) for prefix, "" for
 // every image, after opt.Review of each, and gives the files they are kept in.
-// Keys that come over https are accepted without a review if opt.TrustHTTPS. The
+// Keys that come over https are accepted without a review if opt.TrustHTTPS, and
+// no option keeps https from meaning something. The
 // first key that cannot be had or is declined ends it; those before stay.
 func AddKeys(ctx context.Context, opt Options, prefix string, locations []string) (added []string, err error) {
 	for _, at := range locations {
@@ -179,7 +180,10 @@ func addKey(ctx context.Context, opt Options, prefix, at string) (path string, e
 	if !trust.IsFingerprint(key.Fingerprint) {
 		return "", errNonsense
 	}
-	if opt.TrustHTTPS && strings.HasPrefix(at, "https://") {
+	// Where certificates are not looked at, and plain http is as good, that a key
+	// came over https, and from where, means nothing.
+	sure := !opt.InsecureTLS && !opt.InsecurePubkey
+	if opt.TrustHTTPS && sure && strings.HasPrefix(at, "https://") {
 		opt.say("key %s of %q came over https and is accepted (--trust-keys-from-https)", key.Fingerprint, at)
 	} else {
 		if opt.Review == nil {

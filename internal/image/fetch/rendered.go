@@ -120,6 +120,9 @@ func (a *assembly) node(ctx context.Context, n *node) error {
 	if err := a.collect(n, &r, index); err != nil {
 		return err
 	}
+	if n.open {
+		n.rec.Needs = nil
+	}
 	for d := range index {
 		if d.job != nil {
 			jobs = append(jobs, d.job)
@@ -127,8 +130,15 @@ func (a *assembly) node(ctx context.Context, n *node) error {
 		if err := a.node(ctx, d); err != nil {
 			return err
 		}
-		if d != n && d.rec.Trust == image.TrustNone && n.open {
+		if d == n || !n.open {
+			continue
+		}
+		if d.rec.Trust == image.TrustNone {
 			n.rec.Trust = image.TrustNone // it is no better than what is under it
+		}
+		n.rec.Needs = append(n.rec.Needs, image.Need{SignedBy: slices.Concat(d.f.signers, d.rec.SignedBy)})
+		if !d.open { // what is under that is not in index
+			n.rec.Needs = append(n.rec.Needs, d.rec.Needs...)
 		}
 	}
 	switch {

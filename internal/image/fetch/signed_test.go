@@ -166,7 +166,10 @@ func TestKeyRemoved(t *testing.T) {
 	if err := stored(opt, path); !errors.Is(err, fetch.ErrUnproven) {
 		t.Errorf("after its key is gone: %v", err)
 	}
-	fails(t, st, opt, path, "no key is trusted")
+	err := fails(t, st, opt, path, "no key is trusted")
+	if !strings.Contains(err.Error(), "; it is stored, but no key that is trusted has signed it") {
+		t.Errorf("%v: it does not tell of the stored image", err)
+	}
 	if err := stored(opt, string(rec.ID)[:30]); err == nil || !strings.Contains(err.Error(), "no longer trusted") {
 		t.Errorf("by its short ID: %v", err)
 	}
@@ -181,6 +184,53 @@ func TestKeyRemoved(t *testing.T) {
 	trustKey(t, opt, "", fpr, h.Export(fpr)) // as a root key it counts again
 	if err := stored(opt, path); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestKeyOfDependencyRemoved: an image runs with what it depends on, so it is
+// used no longer than keys of those are trusted, however deep they lie.
+func TestKeyOfDependencyRemoved(t *testing.T) {
+	h := gpg.New(t)
+	st, _ := open(t)
+	s, sell := shop(t)
+	ours, theirs := h.Key("Ours <a@example.com>", "ed25519", "never"), h.Key("Theirs <b@example.com>", "ed25519", "never")
+	put := func(fpr, name, more string) {
+		s.File(place(name, "1")+".asc", h.Sign(fpr, sell(name, "1", more, file{name[12:], "x"})))
+	}
+	put(theirs, "example.com/base", "")
+	put(ours, "example.com/mid", needs("example.com/base:1"))
+	put(ours, "example.com/app", needs("example.com/mid:1"))
+	put(ours, "example.com/top", needs("example.com/mid:1"))
+	opt := secure(t)
+	opt.Policy = fetch.New
+	trustKey(t, opt, "example.com/base", theirs, h.Export(theirs))
+	for _, name := range []string{"app", "mid", "top"} {
+		trustKey(t, opt, "example.com/"+name, ours, h.Export(ours))
+	}
+	admit := func(name string) error {
+		found, err := fetch.Find(st, parse(t, name))
+		check(t, err)
+		_, err = fetch.Admit(opt, found, parse(t, name))
+		return err
+	}
+	all := []string{"example.com/app:1", "example.com/mid:1", "example.com/top:1", "example.com/base:1"}
+	for _, name := range all { // top is put on a stored mid
+		get(t, st, opt, name)
+	}
+	keystore := trust.Keys(opt.Dirs)
+	_, err := keystore.Remove("example.com/base", theirs)
+	check(t, err)
+	for _, name := range all {
+		if err := admit(name); !errors.Is(err, fetch.ErrUnproven) {
+			t.Errorf("%s: %v", name, err)
+		}
+		fails(t, st, opt, name, "no key is trusted to sign image \"example.com/base\"")
+	}
+	trustKey(t, opt, "example.com/base", theirs, h.Export(theirs))
+	for _, name := range all {
+		if err := admit(name); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -246,6 +296,14 @@ func TestKeyDiscovery(t *testing.T) {
 	auto := secure(t)
 	auto.TrustHTTPS = true
 	st2, _ := open(t)
+	for _, risk := range []func(*fetch.Options){
+		func(o *fetch.Options) { o.InsecureTLS = true },
+		func(o *fetch.Options) { o.InsecurePubkey = true },
+	} {
+		anybody := auto
+		risk(&anybody)
+		fails(t, st2, anybody, "example.com/app:v1", "nobody can be asked")
+	}
 	get(t, st2, auto, "example.com/app:v1")
 
 	// There is a key for a parent: no other is looked for.

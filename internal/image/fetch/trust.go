@@ -166,9 +166,20 @@ func (o Options) vouched(rec image.Record) (bool, error) {
 }
 
 // signed tells whether a key that signed rec is still trusted for the name it
-// signed.
+// signed, and one for each image that rec depends on: those run with it.
 func (o Options) signed(rec image.Record) (bool, error) {
-	for _, s := range rec.SignedBy {
+	ok, err := o.alive(rec.SignedBy)
+	for _, n := range rec.Needs {
+		if ok && err == nil {
+			ok, err = o.alive(n.SignedBy)
+		}
+	}
+	return ok, err
+}
+
+// alive tells whether one of the signers is still trusted.
+func (o Options) alive(signers []image.Signer) (bool, error) {
+	for _, s := range signers {
 		switch s.Kind {
 		case image.OpenPGP:
 			if ok, err := trust.Keys(o.Dirs).Has(s.Name, s.Key); ok || err != nil {

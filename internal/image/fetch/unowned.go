@@ -55,7 +55,7 @@ func Unowned(ctx context.Context, st *store.Store, opt Options, rec image.Record
 		return fmt.Errorf("layer %s unpacks to %s, not to what the image says", l.Blob.ID().Short(), short(res.DiffID))
 	}
 	for _, note := range res.Notes {
-		opt.say("layer %s: %s", l.Blob.ID().Short(), note)
+		opt.say("layer %s: %s", l.Blob.ID().Short(), wire.Printable(note))
 	}
 	return nil
 }

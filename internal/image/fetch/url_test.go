@@ -85,6 +85,38 @@ func TestURLCache(t *testing.T) {
 	get(t, st, opt, appURL)
 }
 
+// TestUncertainURL: what somebody on the way may have sent, when certificates were
+// not looked at, is not taken for the server's own later: neither the whole, for
+// its age or its ETag, nor the beginning of a download.
+func TestUncertainURL(t *testing.T) {
+	for name, risk := range map[string]func(*fetch.Options){
+		"tls":  func(o *fetch.Options) { o.InsecureTLS = true },
+		"http": func(o *fetch.Options) { o.InsecureHTTP = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			st, dir := open(t)
+			s := sites(t)
+			f := &flaky{data: noisy(t, 7), tag: `"a"`, ranges: true, cuts: []int{4 << 20, 0, 0, 0, 0, 0, 0, 0}}
+			s.Handle(appURL, func(w http.ResponseWriter, q *http.Request) {
+				w.Header().Set("Cache-Control", "max-age=3600")
+				f.ServeHTTP(w, q)
+			})
+			risky := options(t)
+			risk(&risky)
+			fails(t, st, risky, appURL, "broke off after 4194304 bytes")
+			if left, _ := filepath.Glob(filepath.Join(dir, "images/rkt/cut/*")); len(left) != 0 {
+				t.Errorf("left %q", left)
+			}
+			f.cuts = nil
+			get(t, st, risky, appURL)
+			f.data = noisy(t, 8) // as it really is
+			if rec := get(t, st, options(t), appURL); rec.ID != aciID(f.data) {
+				t.Errorf("got %s, want %s", rec.ID.Short(), aciID(f.data).Short())
+			}
+		})
+	}
+}
+
 // noisy is an ACI of some megabytes that cannot be guessed.
 func noisy(t *testing.T, seed int64) []byte {
 	t.Helper()
@@ -227,6 +259,43 @@ func TestResumeLater(t *testing.T) {
 				if got := content(t, st, get(t, st, options(t), appURL), "noise"); len(got) != 6<<20 {
 					t.Errorf("%d bytes", len(got))
 				}
+			}
+		})
+	}
+}
+
+// A server that answers with a range of another file, whatever If-Range said, is
+// asked for the whole.
+func TestResumeIgnoresIfRange(t *testing.T) {
+	for name, opt := range map[string]bool{"tag": true, "date": false} {
+		t.Run(name, func(t *testing.T) {
+			st, _ := open(t)
+			s := sites(t)
+			// A plain tar: nothing in it tells two halves apart.
+			f := &flaky{data: noisy(t, 5), ranges: true, cuts: []int{4 << 20, 0, 0, 0, 0, 0, 0, 0}}
+			date := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
+			if opt {
+				f.tag = `"a"`
+			} else {
+				f.when = date
+			}
+			s.Handle(appURL, func(w http.ResponseWriter, q *http.Request) {
+				q.Header.Del("If-Range")
+				f.ServeHTTP(w, q)
+			})
+			fails(t, st, options(t), appURL, "broke off after 4194304 bytes")
+			f.log()
+			f.cuts, f.data = nil, noisy(t, 6)
+			if opt {
+				f.tag = `"b"`
+			} else {
+				f.when = date.Add(time.Hour)
+			}
+			if rec := get(t, st, options(t), appURL); rec.ID != aciID(f.data) {
+				t.Errorf("got %s, want %s", rec.ID.Short(), aciID(f.data).Short())
+			}
+			if l := f.log(); len(l) != 2 || l[0] == "" || l[1] != "" {
+				t.Errorf("ranges %q", l)
 			}
 		})
 	}

@@ -28,6 +28,14 @@ type url struct {
 	maxAge  int64 // seconds
 }
 
+// certain tells whether what came from address is what its server has: a name
+// that begins with https promises that, but with some options anybody on the way
+// may have answered. Then nothing is remembered of it, or it would be taken for
+// the server's own long after the option was given.
+func (o Options) certain(address string) bool {
+	return !o.InsecureTLS && !(o.InsecureHTTP && strings.HasPrefix(address, "https://"))
+}
+
 // signatureURL is where the signature of an ACI lies: beside it.
 func signatureURL(aci string) string {
 	end := len(aci)
@@ -176,7 +184,7 @@ func (f *fetching) transfer(ctx context.Context, j *job, web wire.Web) (wire.Fil
 			return wire.File{}, err
 		}
 	}
-	if err := f.know(j, file.Validators); err != nil {
+	if err := f.know(j, web.URL, file.Validators); err != nil {
 		return wire.File{}, err
 	}
 	r, _, err := h.want(ctx, wire.Want{ID: 1, Show: true, Blob: wire.Descriptor{Digest: title(web.URL), Size: file.Size}})
@@ -209,6 +217,10 @@ func (f *fetching) transfer(ctx context.Context, j *job, web wire.Web) (wire.Fil
 
 // beginWeb makes j's blob, or goes on with what an earlier download left.
 func (f *fetching) beginWeb(j *job, web *wire.Web) (err error) {
+	if !f.opt.certain(web.URL) { // whose bytes come now is not what a later fetch may build on
+		j.blob, err = f.st.NewBlob()
+		return err
+	}
 	if j.blob, err = f.st.ResumeBlob(web.URL, "sha256"); err != nil {
 		return err
 	}
@@ -231,8 +243,8 @@ func keep(j *job) {
 
 // know notes with j's blob by what the file can be known again, whatever ends
 // the download.
-func (f *fetching) know(j *job, v wire.Validators) error {
-	if v == (wire.Validators{}) {
+func (f *fetching) know(j *job, address string, v wire.Validators) error {
+	if v == (wire.Validators{}) || !f.opt.certain(address) {
 		return nil
 	}
 	note, err := json.Marshal(v)

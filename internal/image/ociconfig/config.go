@@ -63,6 +63,10 @@ func parseConfig(raw []byte) (c Config, err error) {
 		if _, err := image.ParseDigest(string(d)); err != nil {
 			return c, fmt.Errorf("diff ID: %w", err)
 		}
+		if d.Algorithm() != "sha256" {
+			// The trees of ACIs have such names, and are not what a layer unpacks to.
+			return c, fmt.Errorf("diff ID %s is no SHA-256", d.ID().Short())
+		}
 	}
 	return c, c.Config.check()
 }

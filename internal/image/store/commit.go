@@ -228,7 +228,7 @@ func merge(rec *image.Record, all map[image.ID]*image.Record) {
 	if rank(old.Trust) > rank(rec.Trust) {
 		// What was believed are these layers: an ACI may come with others under
 		// it the next time, for which nobody vouches.
-		rec.Trust, rec.Layers, rec.Parts = old.Trust, old.Layers, old.Parts
+		rec.Trust, rec.Layers, rec.Parts, rec.Needs = old.Trust, old.Layers, old.Parts, old.Needs
 	}
 	rec.SignedBy = unique(append(slices.Clone(rec.SignedBy), old.SignedBy...))
 }

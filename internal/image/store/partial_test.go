@@ -243,6 +243,13 @@ func TestPartialNotOurs(t *testing.T) {
 		t.Errorf("a directory was taken for a partial: %d bytes", w.Size())
 	}
 	must(t, os.Remove(part))
+	other := part + "-other" // what somebody else has besides
+	must(t, os.WriteFile(other, make([]byte, MinPartial), 0o600))
+	must(t, os.Link(other, part))
+	if w := begin(t, s, "a"); w.Size() != 0 || w.part != nil {
+		t.Errorf("a file with another name was continued: %d bytes", w.Size())
+	}
+	must(t, errors.Join(os.Remove(part), os.Remove(other)))
 	if os.Geteuid() != 0 {
 		return
 	}

@@ -171,6 +171,7 @@ func (k Keystore) Has(name, fingerprint string) (bool, error) {
 		case missing(err):
 		case err != nil:
 			return false, fmt.Errorf("cannot read keystore: %w", err)
+		case st.IsDir(): // a prefix that is spelled like a fingerprint
 		case isMask(st):
 			has = has && !p.local
 		default:

@@ -63,6 +63,7 @@ func TestKeysFor(t *testing.T) {
 		"masked for one":    {[]string{"system/prefix.d/example.com/a", "local/prefix.d/example.com/x/a=-"}, "example.com/y", "a:system"},
 		"masked below":      {[]string{"system/root.d/a", "local/prefix.d/example.com/x/a=-"}, "example.com/x", ""},
 		"trusted again":     {[]string{"system/root.d/a", "local/root.d/a=-", "local/prefix.d/example.com/a"}, "example.com/x", "a:local"},
+		"a prefix like one": {[]string{"local/prefix.d/example.com/" + fpr("a") + "/b"}, "example.com/x", ""},
 		"hidden files pass": {[]string{"local/root.d/.tmp-1", "local/root.d/a"}, "example.com/x", "a:local"},
 	} {
 		t.Run(name, func(t *testing.T) {

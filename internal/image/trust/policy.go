@@ -46,6 +46,8 @@ func RuleFor(d config.Dirs, repository string) (Rule, error) {
 	if err != nil || len(rules) == 0 {
 		return Rule{}, err
 	}
+	host, path, _ := strings.Cut(repository, "/")
+	repository = config.RegistryName(host) + "/" + path
 	prefix, ok := longest(rules, repository)
 	if !ok {
 		return Rule{}, nil

@@ -348,13 +348,19 @@ func (x *extractor) file(dirname, base string, hdr *tar.Header, data io.Reader) 
 	if err := x.own(fd, hdr); err != nil {
 		return err
 	}
-	if err := unix.Fchmod(fd, x.mode(hdr, 0o400)); err != nil {
+	// An ordinary user sets attributes only of what may be written.
+	if err := unix.Fchmod(fd, x.mode(hdr, 0o600)); err != nil {
 		return err
 	}
 	if err := x.xattrs(hdr, func(name string, value []byte) error {
 		return unix.Fsetxattr(fd, name, value, 0)
 	}); err != nil {
 		return err
+	}
+	if x.opt.Unowned {
+		if err := unix.Fchmod(fd, x.mode(hdr, 0o400)); err != nil {
+			return err
+		}
 	}
 	return futimens(fd, times(hdr))
 }

@@ -43,7 +43,7 @@ type supervisor struct {
 // stays on the main thread.
 func Init() (int, error) {
 	runtime.LockOSThread()
-	deafen() // before all else: an app may run already
+	deafen()                                                                            // before all else: an app may run already
 	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&processName[0])), 0, 0, 0) // for ps
 	// Nothing inside may trace, or open the descriptors of, this process.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {

@@ -3,6 +3,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,6 +81,14 @@ func (f *File) open(off int64, partial wire.Validators) error {
 	case http.StatusPartialContent:
 		what.Offset = off
 		what.Size, err = rangeSize(resp.Header.Get("Content-Range"), off)
+		if err == nil && another(partial, what.Validators) {
+			// It knows of ranges, and not of If-Range: what it has is the rest of
+			// another file.
+			resp.done()
+			return f.open(0, wire.Validators{})
+		}
+		// Such an answer may leave out what the question said already.
+		what.ETag, what.Modified = cmp.Or(what.ETag, partial.ETag), cmp.Or(what.Modified, partial.Modified)
 	case http.StatusNotModified:
 		what.Unchanged = true
 	case http.StatusAccepted:
@@ -108,6 +117,15 @@ func condition(v wire.Validators) string {
 		return v.ETag
 	}
 	return v.Modified
+}
+
+// another tells whether a part that came with the validators is, by its own
+// words, of another file than was asked for by condition(was).
+func another(was, is wire.Validators) bool {
+	if was.ETag != "" {
+		return is.ETag != "" && is.ETag != was.ETag
+	}
+	return is.Modified != "" && is.Modified != was.Modified
 }
 
 // bounded is a validator that can be kept and sent again.

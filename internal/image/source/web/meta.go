@@ -28,10 +28,15 @@ func metas(page string) (list []meta) {
 			}
 			continue
 		}
-		tag, attrs, after, ok := readTag(rest)
-		if !ok {
+		if !beginsTag(rest) {
 			page = rest // a bare "<"
 			continue
+		}
+		tag, attrs, after, ok := readTag(rest)
+		if !ok {
+			// The page ends within this tag, and so within each that seems to
+			// begin in it: to look at those would take time by the square.
+			return list
 		}
 		page = after
 		switch tag {
@@ -52,16 +57,17 @@ func metas(page string) (list []meta) {
 	return list
 }
 
-// readTag reads what follows a "<": the tag's name in lower case, with its slash
-// if it ends an element, and the attributes, of equal ones the first.
+// beginsTag tells whether a "<" before s begins a tag.
+func beginsTag(s string) bool {
+	s = strings.TrimPrefix(s, "/")
+	return s != "" && (isLetter(s[0]) || s[0] == '!' || s[0] == '?')
+}
+
+// readTag reads what follows the "<" of a tag: its name in lower case, with its
+// slash if it ends an element, and the attributes, of equal ones the first. It
+// is not ok if the page ends before the tag does.
 func readTag(s string) (tag string, attrs map[string]string, rest string, ok bool) {
 	i := 0
-	if i < len(s) && s[i] == '/' {
-		i++
-	}
-	if i == len(s) || !isLetter(s[i]) && s[i] != '!' && s[i] != '?' {
-		return "", nil, "", false
-	}
 	for i < len(s) && !isSpace(s[i]) && s[i] != '>' && (s[i] != '/' || i == 0) {
 		i++
 	}

@@ -51,6 +51,16 @@ func TestMetas(t *testing.T) {
 	}
 }
 
+// TestLargePages: a page that ends within a tag is not read again from each "<"
+// in that tag. Read so, each of these would take hours.
+func TestLargePages(t *testing.T) {
+	for _, unit := range []string{"<a ", "<meta a", "<a/", "</script", "<!-", "<a a=b ", "<a b='", "<", "< ", "</"} {
+		if list := metas(strings.Repeat(unit, wire.MaxPage/len(unit))); len(list) > 0 {
+			t.Errorf("%q: %v", unit, list)
+		}
+	}
+}
+
 func client(name string, labels map[string]string, http bool) *Client {
 	return &Client{req: wire.Request{AllowHTTP: http}, web: wire.Web{Name: name, Labels: labels}}
 }
