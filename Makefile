@@ -9,7 +9,7 @@ X       := github.com/rkt/rkt/internal/cli
 GOBUILD  = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X $(X).Version=$(VERSION) -X $(X).Prefix=$(PREFIX)'
 LIBEXEC  = $(BUILD)/libexec/rkt
 
-.PHONY: build demo test check unit e2e crash fuzz bench man install clean
+.PHONY: build demo test check unit e2e crash fuzz bench vm man install clean
 build:
 	$(GOBUILD) -o $(BUILD)/bin/rkt ./cmd/rkt
 	$(GOBUILD) -o $(LIBEXEC)/fetch ./cmd/fetch
@@ -36,6 +36,11 @@ unit e2e crash fuzz:
 
 bench: build
 	$(GO) run ./bench -rkt $(BUILD)/bin/rkt -out docs/benchmarks
+
+# The tests of limits on cgroup version 2 alone, in an emulated machine. Slow, and
+# not part of check.
+vm:
+	$(GO) run ./tools/vm
 
 man:
 	$(GO) run ./tools/man $(BUILD)/man

@@ -89,6 +89,7 @@ func verbs() []verb {
 		{name: "rm", make: newRm},
 		{name: "gc", make: newGC},
 		{name: "list", make: newList},
+		{name: "stats", make: newStats},
 		{name: "status", make: newStatus},
 		{name: "logs", make: newLogs},
 		{name: "cat-manifest", make: newCatManifest},

@@ -81,10 +81,13 @@ func (w *wish) check(fs *pflag.FlagSet) error {
 		if len(w.images) > 0 {
 			return fmt.Errorf("cannot use image %q: --pod-manifest says which images there are", w.images[0])
 		}
-		for _, name := range []string{"volume", "mount", "port", "inherit-env", "set-env", "set-env-file", "no-store", "store-only"} {
+		for _, name := range []string{"volume", "mount", "port", "inherit-env", "set-env", "set-env-file", "no-store", "store-only", "sysctl"} {
 			if f := fs.Lookup(name); f != nil && f.Changed {
 				return fmt.Errorf("cannot use --%s: it does not go with --pod-manifest", name)
 			}
+		}
+		if len(w.Isolators) > 0 {
+			return fmt.Errorf("cannot limit the pod by %s: it does not go with --pod-manifest, which has isolators of its own", w.Isolators[0].Name)
 		}
 		if w.pullPolicy == "update" {
 			return errors.New("cannot use --pull-policy=update: it does not go with --pod-manifest")

@@ -180,6 +180,7 @@ func (w *wish) registerApps(fs *pflag.FlagSet) {
 		return setPair(&a.UserLabels, s)
 	})
 	w.registerIsolation(fs)
+	w.registerLimits(fs)
 	for _, s := range []struct {
 		name  string
 		field func(*req) *contract.Stream
@@ -295,10 +296,7 @@ func refuse(fs *pflag.FlagSet, name, noOpt, why string) {
 
 // unavailable adds the flags of run and prepare that are refused.
 func unavailable(fs *pflag.FlagSet) {
-	const limits = "this version of rkt does not limit resources"
-	refuse(fs, "cpu", "", limits)
-	refuse(fs, "cpu-shares", "", limits)
-	refuse(fs, "memory", "", limits)
+	refuse(fs, "network-bandwidth", "", "this version of rkt does not limit the network's bandwidth")
 	refuse(fs, "private-users", "true", "this version of rkt has no user namespaces")
 	refuse(fs, "mds-register", "true", "this version of rkt has no metadata service")
 	for _, name := range []string{"stage1-url", "stage1-path", "stage1-hash", "stage1-from-dir"} {

@@ -32,6 +32,8 @@ type podJSON struct {
 	StartedAt       *int64            `json:"started_at,omitempty"`
 	UserAnnotations map[string]string `json:"user_annotations,omitempty"`
 	UserLabels      map[string]string `json:"user_labels,omitempty"`
+	Limits          *limitsJSON       `json:"limits,omitempty"` // of all apps together
+	Usage           *usageJSON        `json:"usage,omitempty"`  // in status, of a pod that runs
 }
 
 // networkJSON is one of the pod's networks, in rkt's words and some of our own. A
@@ -61,6 +63,9 @@ type appJSON struct {
 	Mounts          []mountJSON       `json:"mounts,omitempty"`
 	UserAnnotations map[string]string `json:"user_annotations,omitempty"`
 	UserLabels      map[string]string `json:"user_labels,omitempty"`
+	Limits          *limitsJSON       `json:"limits,omitempty"`
+	Usage           *usageJSON        `json:"usage,omitempty"`
+	OOMKills        int               `json:"oom_kills,omitempty"` // processes that the OOM killer has ended
 }
 
 type mountJSON struct {
@@ -143,9 +148,11 @@ func (v *podView) json(p *lifecycle.Pod) (podJSON, error) {
 		return j, nil
 	}
 	j.UserAnnotations, j.UserLabels = v.manifest.UserAnnotations, v.manifest.UserLabels
-	mounts := map[string][]mountJSON{}
+	mounts, limits := map[string][]mountJSON{}, map[string]*limitsJSON{}
 	if c, err := p.Contract(); err == nil {
+		j.Limits = newLimitsJSON(c.Limits)
 		for _, a := range c.Apps {
+			limits[a.Name] = newLimitsJSON(a.Limits)
 			for _, m := range a.Mounts {
 				if !m.Keep {
 					mounts[a.Name] = append(mounts[a.Name], mountJSON{m.Volume, m.Target, m.Source, m.ReadOnly})
@@ -159,7 +166,8 @@ func (v *podView) json(p *lifecycle.Pod) (podJSON, error) {
 		ra := &v.manifest.Apps[i]
 		ev := v.events.Apps[ra.Name]
 		a := appJSON{Name: ra.Name, State: appState(v.state, ev), ImageID: string(ra.Image.ID), CreatedAt: j.CreatedAt,
-			StartedAt: nanos(ev.Started), FinishedAt: nanos(ev.Finished), Mounts: mounts[ra.Name]}
+			StartedAt: nanos(ev.Started), FinishedAt: nanos(ev.Finished), Mounts: mounts[ra.Name],
+			Limits: limits[ra.Name], OOMKills: ev.OOMKills}
 		if ra.App != nil {
 			a.UserAnnotations, a.UserLabels = ra.App.UserAnnotations, ra.App.UserLabels
 		}

@@ -68,6 +68,9 @@ Options that describe an app follow its image; the others may stand anywhere. A
 before it. Arguments between "--" and "---", or the end, are given to the app in
 place of the image's own arguments, after its entry point or --exec.
 
+Limits of resources after an image are that app's, before any image they are the
+pod's as a whole. What this machine cannot enforce is an error (docs/isolators.md).
+
 Environment, from low to high: rkt's own with --inherit-env, the image's,
 --set-env-file, --set-env, and the app's --environment.`
 

@@ -28,7 +28,11 @@ func newStatus(c *cli) *command {
 		long: `Prints what is known about a pod, one key=value a line: state, created, started,
 networks, then, of a pod that runs or ran, pid and exited, and once it has ended
 app-NAME with the exit status of each app whose end was seen (128+n if signal n
-ended it).
+ended it). Then, where there is something to say: limits and limits-NAME, those
+in force for the pod and for each app; usage and usage-NAME, what they use, while
+the pod runs; and oom-NAME, how many processes of an app the kernel has killed
+for want of memory (of an app that was one of them, app-NAME is 137). Sizes are
+bytes.
 
 --wait waits for the end of the pod first, --wait-ready until its apps have started.
 Either takes a duration ("10s") for which to wait at most: if it passes, nothing
@@ -80,6 +84,11 @@ func (c *cli) status(p *lifecycle.Pod, format outputFormat) error {
 		if err != nil {
 			return err
 		}
+		if v.state == lifecycle.StateRunning {
+			if err := j.use(p); err != nil {
+				return err
+			}
+		}
 		return ui.JSON(c.Out, j, format.pretty())
 	}
 	var b strings.Builder
@@ -103,8 +112,56 @@ func (c *cli) status(p *lifecycle.Pod, format outputFormat) error {
 			}
 		}
 	}
+	if err := v.resources(p, line); err != nil {
+		return err
+	}
 	_, err = io.WriteString(c.Out, b.String())
 	return err
+}
+
+// resources are the lines about limits, and of a pod that runs its usage.
+func (v *podView) resources(p *lifecycle.Pod, line func(key, value string)) error {
+	if !ran(v.state) && v.state != lifecycle.StatePrepared || v.manifest == nil {
+		return nil
+	}
+	j, err := v.json(p)
+	if err == nil && v.state == lifecycle.StateRunning {
+		err = j.use(p)
+	}
+	if err != nil {
+		return err
+	}
+	optional := func(key, value string) {
+		if value != "" {
+			line(key, value)
+		}
+	}
+	optional("limits", j.Limits.words())
+	optional("usage", j.Usage.words())
+	for i := range j.Apps {
+		a := &j.Apps[i]
+		optional("limits-"+ui.Escape(a.Name), a.Limits.words())
+		optional("usage-"+ui.Escape(a.Name), a.Usage.words())
+		if a.OOMKills > 0 {
+			line("oom-"+ui.Escape(a.Name), strconv.Itoa(a.OOMKills))
+		}
+	}
+	return nil
+}
+
+// use fills in what a running pod uses.
+func (j *podJSON) use(p *lifecycle.Pod) error {
+	c, err := p.Contract()
+	if err != nil {
+		return err
+	}
+	j.Usage = newUsageJSON(podUsage(c))
+	for i := range j.Apps {
+		u := appUsage(c, j.Apps[i].Name)
+		j.Apps[i].Usage = newUsageJSON(u)
+		j.Apps[i].OOMKills = max(j.Apps[i].OOMKills, int(u.OOMKills))
+	}
+	return nil
 }
 
 // waitFlag is --wait and --wait-ready: how long, 0 not at all, <0 for ever.

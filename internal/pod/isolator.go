@@ -14,8 +14,9 @@ import (
 	"github.com/rkt/rkt/internal/image"
 )
 
-// The isolators rkt knows how to enforce (appc 0.8.11, "Isolators"). Every
-// other one is refused by name when a pod is prepared.
+// The isolators rkt knows how to enforce (appc 0.8.11, "Isolators"), beside those
+// of resources (limits.go). Every other one is refused by name when a pod is
+// prepared.
 const (
 	IsolatorCapsRetain    = "os/linux/capabilities-retain-set"
 	IsolatorCapsRemove    = "os/linux/capabilities-remove-set"
@@ -181,6 +182,11 @@ type Isolation struct {
 	Seccomp      *Seccomp // nil if nothing was said
 	NoNewPrivs   *bool
 	OOMScoreAdj  *int
+	Limits       Limits
+	Rlimits      []Rlimit          // sorted by name
+	Sysctls      map[string]string // a pod's
+
+	cpuRequest int64 // thousandths of a processor
 }
 
 // UnknownIsolatorError says that an isolator cannot be enforced.
@@ -198,6 +204,17 @@ func (e *UnknownIsolatorError) Hint() string {
 // Isolate reads isolators. One that rkt does not enforce is an
 // *UnknownIsolatorError: an app that asks for a limit is not run without it.
 func Isolate(list []image.Isolator) (*Isolation, error) {
+	is, err := isolate(list)
+	if err == nil && is.Sysctls != nil {
+		err = fmt.Errorf("isolator %q belongs to the pod, not to an app", IsolatorSysctl)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return is, nil
+}
+
+func isolate(list []image.Isolator) (*Isolation, error) {
 	is := new(Isolation)
 	seen := map[string]bool{}
 	for _, i := range list {
@@ -219,6 +236,7 @@ func Isolate(list []image.Isolator) (*Isolation, error) {
 	if seen[IsolatorSeccompRetain] && seen[IsolatorSeccompRemove] {
 		return nil, errors.New("system calls cannot be both retained and removed")
 	}
+	is.shares()
 	return is, nil
 }
 
@@ -263,7 +281,11 @@ func (is *Isolation) add(i image.Isolator) error {
 		}
 		is.OOMScoreAdj = &n
 	default:
-		return &UnknownIsolatorError{i.Name}
+		known, err := is.addResource(i)
+		if !known {
+			return &UnknownIsolatorError{i.Name}
+		}
+		return err
 	}
 	return nil
 }

@@ -229,7 +229,7 @@ func TestIsolate(t *testing.T) {
 	if is, err := Isolate(nil); err != nil || is.Capabilities != nil || is.Seccomp != nil {
 		t.Errorf("nothing said: %+v, %v", is, err)
 	}
-	for _, name := range []string{"resource/memory", "resource/cpu", "os/linux/apparmor-profile", "os/linux/selinux-context", "os/unix/sysctl", "x"} {
+	for _, name := range []string{"resource/network-bandwidth", "os/linux/apparmor-profile", "os/linux/selinux-context", "x"} {
 		_, err := Isolate([]image.Isolator{{Name: name, Value: image.Raw(`{}`)}})
 		u, ok := err.(*UnknownIsolatorError)
 		if !ok || u.Name != name || !strings.Contains(err.Error(), name) || u.Hint() == "" {

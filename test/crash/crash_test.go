@@ -87,6 +87,8 @@ func stories() map[string]story {
 		"run of a moment":       {before: [][]string{fetch}, command: []string{"run", "--net=none", tiny, "--exec=/bin/true"}, again: true, never: "native/"},
 		"run with volumes": {before: [][]string{fetch}, again: true,
 			command: []string{"run", "--net=none", "--volume=v,kind=empty", tiny, "--mount=volume=v,target=/v", "--readonly-rootfs=true", "--exec=/bin/sleep", "--", "0.1"}},
+		"run with limits": {before: [][]string{fetch}, again: true,
+			command: []string{"run", "--net=none", "--pids-limit=100", tiny, "--memory=64M", "--cpu=1", "--exec=/bin/sleep", "--", "0.1"}},
 		"run of two apps": {before: [][]string{fetch}, again: true,
 			command: []string{"run", "--net=none", tiny, "--name=a", "--exec=/bin/true", tiny, "--name=b", "--exec=/bin/true"}},
 		"run on a network": {before: [][]string{fetch}, again: true,

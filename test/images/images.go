@@ -35,8 +35,12 @@ const (
 var recipe embed.FS
 
 // Layout returns the directory of an OCI layout with all the images, made now
-// if the cache does not have it. It is shared: only read from it.
+// if the cache does not have it. It is shared: only read from it. Where the
+// software is missing, as in tools/vm's machine, RKT_TEST_IMAGES names one.
 func Layout() (string, error) {
+	if dir := os.Getenv("RKT_TEST_IMAGES"); dir != "" {
+		return dir, nil
+	}
 	var sources []string
 	for _, s := range []*software{&tiny, &shell, &etcd, &nginx} {
 		if err := s.find(); err != nil {

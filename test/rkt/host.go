@@ -234,3 +234,15 @@ func (p *Process) Wait() int {
 		return 0
 	}
 }
+
+// Shell runs a script of the host's shell to its end.
+func (h *Host) Shell(script string) Result {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", script)
+	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = h.Env, &stdout, &stderr, 5*time.Second
+	err := cmd.Run()
+	return Result{stdout.String(), stderr.String(), status(h.t, cmd, err)}
+}

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cgroup makes and removes cgroups in the version 2 hierarchy, which
-// is at /sys/fs/cgroup on a unified host and at /sys/fs/cgroup/unified on a
-// hybrid one (Linux, Documentation/admin-guide/cgroup-v2.rst). Nothing here
-// sets a limit or moves a controller.
+// Package cgroup makes, limits, reads and removes cgroups, in the version 2
+// hierarchy, which is at /sys/fs/cgroup on a unified host and at
+// /sys/fs/cgroup/unified on a hybrid one, and in those of version 1 for the
+// controllers that they have (Linux, Documentation/admin-guide/cgroup-v2.rst and
+// cgroup-v1).
 package cgroup
 
 import (
@@ -72,6 +73,16 @@ func Open(dir string) (int, error) {
 	return fd, nil
 }
 
+// OpenProcs returns a descriptor of the cgroup's cgroup.procs, to which a process
+// writes "0" to move there: in version 1 nothing is born in a cgroup.
+func OpenProcs(dir string) (int, error) {
+	fd, err := unix.Open(dir+"/cgroup.procs", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("cannot open cgroup %s: %w", dir, err)
+	}
+	return fd, nil
+}
+
 // Remove kills what is left in the cgroup and in those below it, and removes
 // them. One that is gone already is fine. It waits up to five seconds for
 // processes to leave.
@@ -80,16 +91,36 @@ func Remove(dir string) error {
 	if err == nil {
 		return nil
 	}
-	if kerr := os.WriteFile(dir+"/cgroup.kill", []byte("1"), 0); kerr != nil && !errors.Is(kerr, fs.ErrNotExist) {
+	kerr := write(dir+"/cgroup.kill", "1")
+	if kerr != nil && !errors.Is(kerr, fs.ErrNotExist) {
 		return fmt.Errorf("cannot kill cgroup %s: %w", dir, kerr)
 	}
 	for wait := time.Millisecond; wait < 3*time.Second; wait *= 2 {
+		if kerr != nil { // version 1, or Linux before 5.14
+			killEach(dir)
+		}
 		if err = RemoveEmpty(dir); err == nil {
 			return nil
 		}
 		time.Sleep(wait)
 	}
 	return fmt.Errorf("cannot remove cgroup %s: %w", dir, err)
+}
+
+// killEach kills the processes in dir and below it, one by one.
+func killEach(dir string) {
+	pids, _ := processes(dir)
+	for _, pid := range pids {
+		if pid > 1 && pid != os.Getpid() {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+	}
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if e.IsDir() {
+			killEach(dir + "/" + e.Name())
+		}
+	}
 }
 
 // RemoveEmpty removes dir and the cgroups below it, deepest first, unless a

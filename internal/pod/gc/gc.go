@@ -196,7 +196,7 @@ func remove(p *lifecycle.Pod, cleanup func(*lifecycle.Pod) error, warn func(erro
 }
 
 // needsCleanup reports whether the pod's own stage1 has not seen it to the end:
-// an app's end is not told, or the cgroup is still there, or something of a
+// an app's end is not told, or a cgroup is still there, or something of a
 // network. A pod whose document
 // is torn was running when the machine went down: nothing of it is left but its
 // files.
@@ -205,8 +205,12 @@ func needsCleanup(p *lifecycle.Pod) bool {
 	if err != nil {
 		return false
 	}
-	if c.Cgroup != "" {
-		if _, err := os.Lstat(c.Cgroup); !errors.Is(err, fs.ErrNotExist) {
+	dirs := c.CgroupDirs()
+	if aside := c.Aside(); aside != "" {
+		dirs = append(dirs, aside)
+	}
+	for _, dir := range dirs {
+		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
 			return true
 		}
 	}

@@ -20,9 +20,7 @@ func (c *converter) container(o *object) {
 	}
 	o.refuse("envFrom", "resizePolicy", "restartPolicy", "restartPolicyRules", "volumeDevices",
 		"livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "stdin", "stdinOnce", "tty")
-	r := o.child("resources")
-	r.refuse("limits", "requests", "claims")
-	r.done()
+	c.resources(a.App, o.child("resources"))
 	o.oneOf("imagePullPolicy", "IfNotPresent")
 	o.oneOf("terminationMessagePath", "/dev/termination-log") // the API server's defaults
 	o.oneOf("terminationMessagePolicy", "File")

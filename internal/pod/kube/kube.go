@@ -215,8 +215,9 @@ func (c *converter) annotate(to *pod.Pairs, name string, v any) {
 }
 
 func (c *converter) podSecurity(o *object) {
-	o.refuse("fsGroup", "fsGroupChangePolicy", "seLinuxOptions", "seLinuxChangePolicy", "sysctls",
+	o.refuse("fsGroup", "fsGroupChangePolicy", "seLinuxOptions", "seLinuxChangePolicy",
 		"appArmorProfile", "windowsOptions", "supplementalGroupsPolicy")
+	c.sysctls(o)
 	c.user = o.number("runAsUser", 0, math.MaxUint32-1)
 	c.group = o.number("runAsGroup", 0, math.MaxUint32-1)
 	c.nonRoot = o.boolean("runAsNonRoot")

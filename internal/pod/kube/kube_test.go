@@ -38,6 +38,7 @@ spec:
     runAsUser: 1000
     runAsNonRoot: true
     supplementalGroups: [5, 6]
+    sysctls: [{name: net.core.somaxconn, value: "9"}]
     seccompProfile: {type: RuntimeDefault}
   schedulerName: default-scheduler
   tolerations: [{key: x, operator: Exists}]
@@ -57,7 +58,7 @@ spec:
     volumeMounts:
     - {name: data, mountPath: /data, readOnly: true}
     - {name: scratch, mountPath: /tmp/x}
-    resources: {}
+    resources: {limits: {cpu: 1.5, memory: 64Mi}, requests: {cpu: 250m}}
     imagePullPolicy: IfNotPresent
     terminationMessagePath: /dev/termination-log
     terminationMessagePolicy: File
@@ -156,6 +157,12 @@ func TestConvert(t *testing.T) {
 		slices.Contains(is.Capabilities, "CAP_MKNOD") || slices.Contains(is.Capabilities, "CAP_KILL") || !slices.Contains(is.Capabilities, "CAP_CHOWN") {
 		t.Errorf("%+v", is)
 	}
+	if is.Limits != (pod.Limits{CPU: 1500, CPUShares: 256, Memory: 64 << 20}) {
+		t.Errorf("limits %+v", is.Limits)
+	}
+	if p, err := pod.PodIsolate(m.Isolators); err != nil || p.Sysctls["net.core.somaxconn"] != "9" {
+		t.Errorf("%+v, %v", p, err)
+	}
 	side := m.Apps[1]
 	if r := side.ImageReference(); r != "sha256-aabb" {
 		t.Errorf("image %q", r)
@@ -226,7 +233,8 @@ func TestRefused(t *testing.T) {
 		{"spec.dnsConfig", "nameservers: [1.1.1.1]", "nameservers: [dns.example]"},
 		{"spec.hostAliases[0]", "ip: 10.0.0.1", "ip: db"},
 		{"spec.securityContext.fsGroup", "    runAsNonRoot: true\n", "    fsGroup: 1\n"},
-		{"spec.securityContext.sysctls", "    runAsNonRoot: true\n", "    sysctls: [{name: a, value: b}]\n"},
+		{"spec.securityContext.sysctls[0]", "net.core.somaxconn", "vm.swappiness"},
+		{"spec.securityContext.sysctls[0].value", "value: \"9\"", "value: 9"},
 		{"spec.securityContext.seLinuxOptions", "    runAsNonRoot: true\n", "    seLinuxOptions: {level: s0}\n"},
 		{"spec.securityContext.seccompProfile.type", "{type: RuntimeDefault}", "{type: Localhost, localhostProfile: x}"},
 		{"spec.securityContext.runAsUser", "runAsUser: 1000", "runAsUser: -1"},
@@ -238,8 +246,12 @@ func TestRefused(t *testing.T) {
 		{"spec.volumes[1].emptyDir.sizeLimit", "emptyDir: {}", "emptyDir: {sizeLimit: 1Gi}"},
 		{"spec.containers is empty", "  containers:\n  - name: front", "  containers: []\n  x:\n  - name: front"},
 		front("image", "image: \"\""),
-		front("resources.limits", "resources: {limits: {memory: 1Gi}}"),
-		front("resources.requests", "resources: {requests: {cpu: 1}}"),
+		front("resources.limits.ephemeral-storage", "resources: {limits: {ephemeral-storage: 1Gi}}"),
+		front("resources.requests.hugepages-2Mi", "resources: {requests: {hugepages-2Mi: 1}}"),
+		front("resources: memory", "resources: {limits: {memory: 1}}"),
+		front("resources: cpu", "resources: {limits: {cpu: 1}, requests: {cpu: 2}}"),
+		front("resources.limits.cpu", "resources: {limits: {cpu: [1]}}"),
+		front("resources.claims", "resources: {claims: [{name: x}]}"),
 		front("livenessProbe", "livenessProbe: {exec: {command: [x]}}"),
 		front("lifecycle", "lifecycle: {preStop: {exec: {command: [x]}}}"),
 		front("envFrom", "envFrom: [{configMapRef: {name: x}}]"),
@@ -271,7 +283,7 @@ func TestRefused(t *testing.T) {
 				t.Fatal("nothing was edited")
 			}
 			if strings.Contains(e.new, "resources") || strings.Contains(e.new, "imagePullPolicy") || strings.Contains(e.new, "image:") {
-				for _, l := range []string{"    resources: {}\n", "    imagePullPolicy: IfNotPresent\n", "    image: nginx:1.25\n"} {
+				for _, l := range []string{"    resources: {limits: {cpu: 1.5, memory: 64Mi}, requests: {cpu: 250m}}\n", "    imagePullPolicy: IfNotPresent\n", "    image: nginx:1.25\n"} {
 					if key, _, _ := strings.Cut(strings.TrimSpace(e.new), ":"); strings.HasPrefix(strings.TrimSpace(l), key+":") {
 						text = strings.Replace(text, l, "", 1)
 					}

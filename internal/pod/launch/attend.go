@@ -36,6 +36,7 @@ func (s *Start) attend(r *Ready, o assemble.Outcome) (status int, ended bool, er
 	lines := contract.RunLine(os.Getpid(), now.UnixNano()) + contract.InitLine(s.init, now.UnixNano())
 	if o.Ended {
 		lines += contract.StartedLine(doc.Apps[0].Name, 0, o.Started.UnixNano()) +
+			doc.OOMLine(doc.Apps[0].Name, cgroup.OOMKills, o.Finished.UnixNano()) +
 			contract.ExitedLine(doc.Apps[0].Name, o.Status, o.Finished.UnixNano())
 	}
 	if _, err := events.WriteString(lines); err != nil {
@@ -63,7 +64,7 @@ func (s *Start) attend(r *Ready, o assemble.Outcome) (status int, ended bool, er
 		if err != nil || n == 0 {
 			return 0, false, nil
 		}
-		line, over, mine := s.hear()
+		line, over, mine := s.hear(doc)
 		switch {
 		case over:
 			status, err := s.end(doc)
@@ -134,7 +135,7 @@ func (s *Start) forwardSignals() {
 
 // hear takes a message of `init` and returns the line to be noted of it. over:
 // `init` is gone. A message that is for `run` stays where it is.
-func (s *Start) hear() (line string, over, mine bool) {
+func (s *Start) hear(doc *contract.Pod) (line string, over, mine bool) {
 	buf := make([]byte, 4096)
 	n, _, err := unix.Recvfrom(s.control, buf, unix.MSG_PEEK)
 	if err != nil || n == 0 {
@@ -150,7 +151,7 @@ func (s *Start) hear() (line string, over, mine bool) {
 		return "", true, false
 	}
 	if m.Kind == contract.MessageExited {
-		return contract.ExitedLine(m.App, m.Number, m.Time), false, true
+		return doc.OOMLine(m.App, cgroup.OOMKills, m.Time) + contract.ExitedLine(m.App, m.Number, m.Time), false, true
 	}
 	pid := 0
 	if msgs, err := unix.ParseSocketControlMessage(oob[:oobn]); err == nil && len(msgs) == 1 {
@@ -168,7 +169,7 @@ func (s *Start) hear() (line string, over, mine bool) {
 func (s *Start) end(doc *contract.Pod) (int, error) {
 	// While it still ends: its apps have.
 	parted := s.part()
-	given := doc.Cgroup == "" || cgroup.RemoveEmpty(doc.Cgroup) == nil
+	given := !doc.Limited() && (doc.Cgroup == "" || cgroup.RemoveEmpty(doc.Cgroup) == nil)
 	status, err := wait.For(s.init)
 	if err != nil {
 		return 0, err
@@ -185,10 +186,7 @@ func (s *Start) end(doc *contract.Pod) (int, error) {
 
 // removeCgroup gives the pod's cgroups back, or says why it cannot.
 func (s *Start) removeCgroup(doc *contract.Pod) {
-	if doc.Cgroup == "" {
-		return
-	}
-	if err := cgroup.Remove(doc.Cgroup); err != nil {
+	if err := cgroup.RemoveAll(doc.CgroupDirs(), doc.Aside()); err != nil {
 		fmt.Fprintln(os.Stderr, "rkt:", err)
 	}
 }

@@ -224,6 +224,9 @@ func (s *Start) exec(r *Ready) (status int, ended bool, err error) {
 	}
 	env := append(s.env, contract.EnvLockFD+"="+strconv.Itoa(lock), contract.EnvControlFD+"="+strconv.Itoa(s.control),
 		contract.EnvInit+"="+strconv.Itoa(s.init), contract.EnvCgroup+"="+r.Doc.Cgroup)
+	if r.Doc.Limited() {
+		env = append(env, contract.EnvLimited+"=1")
+	}
 	of, err := s.joining.toRun()
 	if err != nil {
 		return 0, false, err

@@ -327,7 +327,7 @@ func (q *AppRequest) isolators(list []image.Isolator) ([]image.Isolator, error) 
 	if q.OOMScoreAdj != nil {
 		replace(pod.OOMScoreAdjIsolator(*q.OOMScoreAdj), pod.IsolatorOOMScoreAdj)
 	}
-	return list, nil
+	return replaced(list, q.Isolators), nil
 }
 
 // fromManifest takes an app of a pod manifest: its `app` replaces the image's

@@ -190,15 +190,18 @@ func TestManifestRefused(t *testing.T) {
 		text string
 		ask  func(*fixture)
 	}{
-		"resource/cpu":    {head + `}],"isolators":[{"name":"resource/cpu","value":{"limit":"1"}}]}`, nil},
-		"os/unix/sysctl":  {head + `,"app":{"exec":["/x"],"user":"0","isolators":[{"name":"os/unix/sysctl","value":{}}]}}]}`, nil},
-		"beside it":       {head + `}]}`, func(f *fixture) { f.req.SetEnv = []string{"A=1"} }},
-		"2 images":        {head + `}]}`, func(f *fixture) { f.req.Images = append(f.req.Images, f.rec) }},
-		"stdout":          {head + `,"annotations":[{"name":"coreos.com/rkt/stage2/stdout","value":"tty"}]}]}`, nil},
-		"no app has":      {head + `}],"ports":[{"name":"p","hostPort":80}]}`, nil},
-		"nothing vouches": {head + `}]}`, func(f *fixture) { f.req.Images[0].Trust = image.TrustNone }},
-		"what to run":     {head + `,"app":{"exec":[],"user":"0","group":"0"}}]}`, nil},
-		"stop-seconds":    {head + `}],"annotations":[{"name":"coreos.com/rkt/stop-seconds","value":"soon"}]}`, nil},
+		"resource/network-bandwidth": {head + `}],"isolators":[{"name":"resource/network-bandwidth","value":{"default":true,"limit":"1"}}]}`, nil},
+		"belongs to an app":          {head + `}],"isolators":[{"name":"os/linux/oom-score-adj","value":1}]}`, nil},
+		"limit-memory":               {head + `}],"isolators":[{"name":"resource/memory","value":{"limit":"1G"}}]}`, func(f *fixture) { f.req.Flavor.Manifest.Features = []contract.Feature{contract.NetNone} }},
+		"host's network":             {head + `}],"isolators":[{"name":"os/unix/sysctl","value":{"net.core.somaxconn":"1"}}],"annotations":[{"name":"coreos.com/rkt/network","value":"host"}]}`, nil},
+		"os/unix/sysctl":             {head + `,"app":{"exec":["/x"],"user":"0","isolators":[{"name":"os/unix/sysctl","value":{}}]}}]}`, nil},
+		"beside it":                  {head + `}]}`, func(f *fixture) { f.req.SetEnv = []string{"A=1"} }},
+		"2 images":                   {head + `}]}`, func(f *fixture) { f.req.Images = append(f.req.Images, f.rec) }},
+		"stdout":                     {head + `,"annotations":[{"name":"coreos.com/rkt/stage2/stdout","value":"tty"}]}]}`, nil},
+		"no app has":                 {head + `}],"ports":[{"name":"p","hostPort":80}]}`, nil},
+		"nothing vouches":            {head + `}]}`, func(f *fixture) { f.req.Images[0].Trust = image.TrustNone }},
+		"what to run":                {head + `,"app":{"exec":[],"user":"0","group":"0"}}]}`, nil},
+		"stop-seconds":               {head + `}],"annotations":[{"name":"coreos.com/rkt/stop-seconds","value":"soon"}]}`, nil},
 	} {
 		t.Run(words, func(t *testing.T) {
 			f := newFixture(t)

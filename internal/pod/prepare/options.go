@@ -86,6 +86,9 @@ func (o Options) apply(c *contract.Pod, m *pod.Manifest, f *Flavor) error {
 			return err
 		}
 	}
+	if err := checkSysctls(c); err != nil {
+		return err
+	}
 	if err := o.applyDNS(c, f); err != nil {
 		return err
 	}

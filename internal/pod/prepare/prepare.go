@@ -109,16 +109,13 @@ func (r *Request) plan(st *store.Store, apps []*app) (*plan, error) {
 		m = &c
 	}
 	m.Apps = nil
-	if len(m.Isolators) > 0 {
-		return nil, &pod.UnknownIsolatorError{Name: m.Isolators[0].Name}
-	}
 	if len(apps) > 1 {
 		if err := r.Flavor.need(contract.MultipleApps, fmt.Sprintf("a pod of %d apps", len(apps))); err != nil {
 			return nil, err
 		}
 	}
 	pl := &plan{manifest: m, document: &contract.Pod{Version: contract.Version, UUID: string(r.UUID), Flavor: r.Flavor.Path}}
-	if err := placeCgroup(pl.document); err != nil {
+	if err := r.limits(pl.document, m); err != nil {
 		return nil, err
 	}
 	runDir := lifecycle.RunDir(r.DataDir, r.UUID)
@@ -152,6 +149,9 @@ func (r *Request) plan(st *store.Store, apps []*app) (*plan, error) {
 		pl.document.Apps = append(pl.document.Apps, *c)
 		pl.roots = append(pl.roots, layers[len(layers)-1])
 		m.Apps = append(m.Apps, a.RuntimeApp)
+	}
+	if err := placeCgroup(pl.document); err != nil {
+		return nil, err
 	}
 	vols.unused(m.Volumes)
 	m.Volumes = append(m.Volumes, vols.implicit...)
@@ -193,6 +193,10 @@ func (a *app) document(f *Flavor, mounts []contract.Mount) (*contract.App, error
 	c.Capabilities, c.OOMScoreAdj = is.Capabilities, is.OOMScoreAdj
 	c.NoNewPrivs = is.NoNewPrivs != nil && *is.NoNewPrivs
 	c.Seccomp = seccomp(is.Seccomp)
+	c.Limits, c.Rlimits = contract.Limits(is.Limits), rlimits(is.Rlimits)
+	if err := needLimits(f, &c.Limits); err != nil {
+		return nil, err
+	}
 	for _, h := range o.EventHandlers {
 		if h.Name == "pre-start" {
 			c.PreStart = h.Exec
@@ -211,6 +215,7 @@ func (a *app) document(f *Flavor, mounts []contract.Mount) (*contract.App, error
 		{is.Seccomp != nil, contract.Seccomp, "the isolator of system calls"},
 		{c.NoNewPrivs, contract.NoNewPrivs, "isolator " + pod.IsolatorNoNewPrivs},
 		{c.OOMScoreAdj != nil, contract.OOMScoreAdj, "isolator " + pod.IsolatorOOMScoreAdj},
+		{c.Rlimits != nil, contract.Rlimits, "isolator " + pod.IsolatorRlimits},
 		{c.PreStart != nil || c.PostStop != nil, contract.EventHandlers, "an event handler"},
 		{slices.Contains(a.streams[:], contract.Log), contract.Logs, "stream mode log"},
 	} {

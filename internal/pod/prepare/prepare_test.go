@@ -28,7 +28,8 @@ func allFeatures() Flavor {
 	return Flavor{Path: "/opt/stage1-all.json", Manifest: contract.Manifest{Name: "all", ContractVersion: contract.Version,
 		Features: []contract.Feature{contract.MultipleApps, contract.Interactive, contract.ReadOnlyRoot, contract.Volumes,
 			contract.Hostname, contract.DNS, contract.NetHost, contract.NetNone, contract.NetContained, contract.Ports, contract.Capabilities, contract.Seccomp,
-			contract.NoNewPrivs, contract.OOMScoreAdj, contract.ProtectedPaths, contract.EventHandlers, contract.Logs, contract.HostIPC}}}
+			contract.NoNewPrivs, contract.OOMScoreAdj, contract.ProtectedPaths, contract.EventHandlers, contract.Logs, contract.HostIPC,
+			contract.LimitCPU, contract.LimitMemory, contract.LimitPIDs, contract.LimitBlockIO, contract.Rlimits, contract.Sysctls}}}
 }
 
 type fixture struct {
@@ -309,6 +310,12 @@ func TestFeatures(t *testing.T) {
 		contract.OOMScoreAdj:  func(f *fixture) { f.app().OOMScoreAdj = &n },
 		contract.Logs:         func(f *fixture) { f.app().Stdout = contract.Log },
 		contract.HostIPC:      func(f *fixture) { f.req.Options.HostIPC = true },
+		contract.Rlimits: func(f *fixture) {
+			f.app().Isolators = []image.Isolator{pod.RlimitsIsolator([]pod.Rlimit{{Name: "core"}})}
+		},
+		contract.Sysctls: func(f *fixture) {
+			f.req.Isolators = []image.Isolator{pod.SysctlIsolator(map[string]string{"net.core.somaxconn": "9"})}
+		},
 		contract.EventHandlers: func(f *fixture) {
 			f.rec.App.EventHandlers = []image.EventHandler{{Name: "pre-start", Exec: []string{"/x"}}}
 		},
@@ -368,8 +375,8 @@ func TestIsolators(t *testing.T) {
 	f.app().CapsRetain = []string{"CAP_NOSUCH"}
 	f.refused("CAP_NOSUCH")
 	f = newFixture(t)
-	f.rec.App.Isolators = []image.Isolator{{Name: "resource/memory", Value: image.Raw(`{"limit":"1G"}`)}}
-	if err := f.refused("resource/memory", `"web"`); !strings.Contains(hint.Of(err), "--pod-manifest") {
+	f.rec.App.Isolators = []image.Isolator{{Name: "resource/network-bandwidth", Value: image.Raw(`{"default":true,"limit":"1G"}`)}}
+	if err := f.refused("resource/network-bandwidth", `"web"`); !strings.Contains(hint.Of(err), "--pod-manifest") {
 		t.Errorf("hint %q", hint.Of(err))
 	}
 	f = newFixture(t)

@@ -70,6 +70,8 @@ type Request struct {
 	Volumes []pod.Volume
 	Mounts  []pod.Mount // for all apps; an app's own on the same path wins
 	Ports   []pod.ExposedPort
+	// Isolators are the pod's own.
+	Isolators []image.Isolator
 
 	// Environments as NAME=VALUE. From low to high: rkt's defaults, InheritEnv,
 	// the image's, SetEnv (files first, then --set-env: the last of a name
@@ -116,6 +118,8 @@ type AppRequest struct {
 	Seccomp                *pod.Seccomp
 	NoNewPrivs             *bool
 	OOMScoreAdj            *int
+	// Isolators each replace the image's of the same name.
+	Isolators []image.Isolator
 
 	Annotations     pod.Pairs // added to the image's, never over them
 	UserAnnotations map[string]string
@@ -173,9 +177,9 @@ func (r *Request) check() error {
 			"leave --no-overlay out")
 	}
 	if r.Manifest != nil {
-		if len(r.Apps)+len(r.Volumes)+len(r.Mounts)+len(r.Ports)+len(r.InheritEnv)+len(r.SetEnv)+
+		if len(r.Apps)+len(r.Volumes)+len(r.Mounts)+len(r.Ports)+len(r.Isolators)+len(r.InheritEnv)+len(r.SetEnv)+
 			len(r.Annotations)+len(r.UserAnnotations)+len(r.UserLabels) > 0 {
-			return errors.New("a pod manifest does not go with images, volumes, mounts, ports, environment or annotations beside it")
+			return errors.New("a pod manifest does not go with images, volumes, mounts, ports, isolators, environment or annotations beside it")
 		}
 		if len(r.Images) != len(r.Manifest.Apps) {
 			return fmt.Errorf("%d images for %d apps of the pod manifest", len(r.Images), len(r.Manifest.Apps))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rkt/rkt/internal/linux/caps"
 	"github.com/rkt/rkt/internal/linux/forkexec"
+	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
 // A Process is to be started in a root of its own.
@@ -39,6 +40,11 @@ type Process struct {
 	Root string
 	// CgroupFD is the cgroup v2 directory to be born in; 0 for the caller's.
 	CgroupFD int
+	// Groups are the cgroup.procs files, opened for writing, of its cgroups in
+	// version 1 hierarchies.
+	Groups []int
+	// Rlimits are set before anything is given up.
+	Rlimits []contract.Rlimit
 	// DieWithParent: the process is killed when the thread that calls Start ends.
 	DieWithParent bool
 	// CgroupView mounts the process's own cgroup, read-only, at this directory
@@ -66,6 +72,7 @@ func (p *Process) Child() (c *forkexec.Child, done func(), err error) {
 	// A session of its own: no signal of the caller's terminal, no tty to push
 	// keys into.
 	c.Call("start a session", unix.SYS_SETSID)
+	p.join(c)
 	if err := c.LimitFiles(); err != nil {
 		return nil, func() {}, err
 	}
@@ -91,6 +98,11 @@ func (p *Process) Child() (c *forkexec.Child, done func(), err error) {
 		if err := p.cgroupView(c); err != nil {
 			return nil, done, err
 		}
+	} else if len(p.Groups) > 0 { // /proc/self/cgroup is not to tell of the host
+		c.Call("make a cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
+	}
+	if err := p.rlimits(c); err != nil {
+		return nil, done, err
 	}
 	if err := p.privileges(c); err != nil {
 		return nil, done, err

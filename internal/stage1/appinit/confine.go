@@ -15,6 +15,7 @@ func Confine(doc *contract.Pod, app *contract.App) (*Process, error) {
 		Env:        app.Environment,
 		Dir:        app.WorkingDir,
 		NoNewPrivs: app.NoNewPrivs,
+		Rlimits:    app.Rlimits,
 	}
 	if p.Dir == "" {
 		p.Dir = "/"

@@ -52,6 +52,7 @@ type Assembly struct {
 type app struct {
 	*contract.App
 	root, cgroup int
+	groups       []int // cgroup.procs in version 1 hierarchies
 	log          *os.File
 	volumes      []source
 }
@@ -241,8 +242,14 @@ func (a *Assembly) openApps() error {
 	if err := unix.Fchdir(a.dir); err != nil {
 		return fmt.Errorf("cannot enter the pod's directory: %w", err)
 	}
+	if err := setSysctls(a.doc); err != nil {
+		return err
+	}
 	group, err := makeCgroups(a.doc)
 	if err != nil {
+		return err
+	}
+	if err := limit(a.doc); err != nil {
 		return err
 	}
 	for _, app := range a.apps {
@@ -253,6 +260,9 @@ func (a *Assembly) openApps() error {
 			if app.cgroup, err = cgroup.Open(group + "/" + app.Name); err != nil {
 				return err
 			}
+		}
+		if app.groups, err = openGroups(a.doc, app.Name); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -270,6 +280,7 @@ func (a *Assembly) close() {
 		if app.cgroup > 0 {
 			unix.Close(app.cgroup)
 		}
+		closeAll(app.groups)
 		if app.log != nil {
 			app.log.Close()
 		}
@@ -278,14 +289,18 @@ func (a *Assembly) close() {
 }
 
 // makeCgroups makes the pod's cgroup and one in it for each app. Where the host
-// has no version 2 hierarchy, or does not let us, there is none: nothing
-// depends on it yet but accounting.
+// has no version 2 hierarchy, or does not let us, there is none, unless a limit
+// depends on it.
 func makeCgroups(doc *contract.Pod) (string, error) {
 	if doc.Cgroup == "" {
 		return "", nil
 	}
+	if err := enableControllers(doc); err != nil {
+		return "", fmt.Errorf("cannot limit the pod: %w", err)
+	}
 	if err := cgroup.Create(doc.Cgroup); err != nil {
-		if errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+		refused := errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)
+		if refused && version2(doc) == nil {
 			return "", nil
 		}
 		return "", err

@@ -48,7 +48,7 @@ func (a *Assembly) start(w *Way) (Outcome, error) {
 	}
 	in := &contract.Inherited{Control: w.Control, Lock: w.Lock}
 	for _, app := range a.apps {
-		i := contract.InheritedApp{Root: app.root, Cgroup: app.cgroup}
+		i := contract.InheritedApp{Root: app.root, Cgroup: app.cgroup, Groups: app.groups}
 		if app.log != nil {
 			i.Log = int(app.log.Fd())
 		}
@@ -180,6 +180,7 @@ func (a *Assembly) only(s *startedApp) error {
 	}
 	process.Argv = app.Exec
 	process.InCgroup(app.cgroup)
+	process.Groups = app.groups
 	if s.streams, err = appinit.OpenStreams(a.doc, app.App, app.root, process.User); err != nil {
 		return failed(err)
 	}

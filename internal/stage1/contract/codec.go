@@ -15,6 +15,9 @@ func (p *Pod) Encode() []byte {
 	w.Key("hostname").String(p.Hostname)
 	plainjson.Each(w.Key("apps"), p.Apps, (*App).write)
 	w.OptString("cgroup", p.Cgroup)
+	w.OptStringMap("controllers", p.Controllers)
+	p.Limits.write(w)
+	w.OptStringMap("sysctls", p.Sysctls)
 	w.Key("network").String(p.Network)
 	plainjson.OptEach(w, "networks", p.Networks, (*Network).write)
 	plainjson.OptEach(w, "ports", p.Ports, (*Port).write)
@@ -71,6 +74,8 @@ func (a *App) write(w *plainjson.Writer) {
 	if a.OOMScoreAdj != nil {
 		w.Key("oomScoreAdj").Int(int64(*a.OOMScoreAdj))
 	}
+	a.Limits.write(w)
+	plainjson.OptEach(w, "rlimits", a.Rlimits, (*Rlimit).write)
 	w.OptString("stopSignal", a.StopSignal)
 	w.OptStrings("preStart", a.PreStart)
 	w.OptStrings("postStop", a.PostStop)
@@ -110,6 +115,12 @@ func Decode(b []byte) (*Pod, error) {
 			p.Apps = plainjson.List(r, readApp)
 		case "cgroup":
 			p.Cgroup = r.String()
+		case "controllers":
+			p.Controllers = r.StringMap()
+		case "limits":
+			p.Limits = readLimits(r)
+		case "sysctls":
+			p.Sysctls = r.StringMap()
 		case "network":
 			p.Network = r.String()
 		case "networks":
@@ -197,6 +208,10 @@ func readApp(r *plainjson.Reader) (a App) {
 			a.NoNewPrivs = r.Bool()
 		case "oomScoreAdj":
 			a.OOMScoreAdj = plainjson.Pointer(r, (*plainjson.Reader).Int)
+		case "limits":
+			a.Limits = readLimits(r)
+		case "rlimits":
+			a.Rlimits = plainjson.List(r, readRlimit)
 		case "stopSignal":
 			a.StopSignal = r.String()
 		case "preStart":

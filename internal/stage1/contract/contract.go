@@ -53,7 +53,7 @@ const (
 	// EnvInit is the pid of `init`, seen from the host, for `run`.
 	EnvInit = "RKT_INIT_PID"
 	// EnvCgroup is the document's Cgroup, for `run`, which then needs no more
-	// of the document.
+	// of the document, unless EnvLimited is set.
 	EnvCgroup = "RKT_CGROUP"
 	// EnvNetwork, for `run`, is the program that gives the pod's networks back:
 	// it is run with the argument NetworkRelease, in the pod's directory,
@@ -63,6 +63,9 @@ const (
 	// EnvNetworkFD, for `run`, is a descriptor to keep open as long as the pod
 	// lives, closed on exec (NetworkStays). Absent: there is none.
 	EnvNetworkFD = "RKT_NETWORK_FD"
+	// EnvLimited, for `run`, is set if the pod has cgroups beyond Cgroup; the
+	// document has them.
+	EnvLimited = "RKT_LIMITED"
 )
 
 // Manifest describes a flavor; it lies beside the program as NAME.json.
@@ -101,6 +104,12 @@ const (
 	EventHandlers  Feature = "event-handlers"
 	Logs           Feature = "logs"
 	HostIPC        Feature = "host-ipc"
+	LimitCPU       Feature = "limit-cpu" // limit, shares and set of processors
+	LimitMemory    Feature = "limit-memory"
+	LimitPIDs      Feature = "limit-pids"
+	LimitBlockIO   Feature = "limit-block-io"
+	Rlimits        Feature = "rlimits"
+	Sysctls        Feature = "sysctls"
 )
 
 // Pod is the document.
@@ -114,6 +123,14 @@ type Pod struct {
 	// Cgroup is the absolute directory of the pod's cgroup (version 2), which
 	// stage1 makes and removes; "" where the host has no such hierarchy.
 	Cgroup string `json:"cgroup,omitempty"`
+	// Controllers are the cgroup controllers that the pod's limits need: for each,
+	// by its version 2 name, the pod's directory in the hierarchy that has it. That
+	// is Cgroup itself in version 2; else stage1 makes and removes it likewise.
+	Controllers map[string]string `json:"controllers,omitempty"`
+	// Limits hold for all apps together.
+	Limits Limits `json:"limits,omitzero"`
+	// Sysctls are kernel parameters of the pod's namespaces, by their dotted names.
+	Sysctls map[string]string `json:"sysctls,omitempty"`
 	// Network is NetworkHost, NetworkNone or NetworkContained.
 	Network string `json:"network"`
 	// Networks are what the pod is attached to under NetworkContained, in order.
@@ -185,6 +202,8 @@ type App struct {
 	Seccomp      SeccompFilter `json:"seccomp,omitzero"`
 	NoNewPrivs   bool          `json:"noNewPrivileges,omitempty"`
 	OOMScoreAdj  *int          `json:"oomScoreAdj,omitempty"`
+	Limits       Limits        `json:"limits,omitzero"`
+	Rlimits      []Rlimit      `json:"rlimits,omitempty"`
 
 	StopSignal string   `json:"stopSignal,omitempty"` // a number; SIGTERM if empty
 	PreStart   []string `json:"preStart,omitempty"`   // run as root of the app's root, before Exec

@@ -14,6 +14,7 @@ import (
 //	run PID TIME              the process in the caller's place
 //	init PID TIME             the pod's first process, by the host's pid
 //	started APP PID TIME      an app's process, by the host's pid
+//	oom APP COUNT TIME        how many of its processes the OOM killer has ended
 //	exited APP STATUS TIME    128+n for signal n
 //
 // TIME is nanoseconds since the epoch. One file rather than one a fact: making
@@ -35,6 +36,7 @@ type AppEvents struct {
 	Ended    bool
 	Status   int
 	Finished time.Time
+	OOMKills int
 }
 
 // ParseEvents reads EventsFile's content. Lines that a crash cut short, or that
@@ -64,6 +66,10 @@ func ParseEvents(text string) Events {
 			a := e.Apps[f[1]]
 			a.PID, a.Started = number, at
 			e.Apps[f[1]] = a
+		case f[0] == "oom" && len(f) == 4:
+			a := e.Apps[f[1]]
+			a.OOMKills = number
+			e.Apps[f[1]] = a
 		case f[0] == "exited" && len(f) == 4:
 			a := e.Apps[f[1]]
 			a.Ended, a.Status, a.Finished = true, number, at
@@ -73,7 +79,7 @@ func ParseEvents(text string) Events {
 	return e
 }
 
-// RunLine, InitLine, StartedLine and ExitedLine are lines of EventsFile.
+// RunLine, InitLine, StartedLine, OOMLine and ExitedLine are lines of EventsFile.
 func RunLine(pid int, at int64) string { return line("run", "", pid, at) }
 
 // InitLine tells of the pod's first process.
@@ -81,6 +87,9 @@ func InitLine(pid int, at int64) string { return line("init", "", pid, at) }
 
 // StartedLine tells of an app's process.
 func StartedLine(app string, pid int, at int64) string { return line("started", app, pid, at) }
+
+// OOMLine tells of kills, before the app's end.
+func OOMLine(app string, count int, at int64) string { return line("oom", app, count, at) }
 
 // ExitedLine tells of an app's end.
 func ExitedLine(app string, status int, at int64) string { return line("exited", app, status, at) }

@@ -29,6 +29,8 @@ type InheritedApp struct {
 	// Out and Err are reading ends of what a started app writes, if it is not the
 	// caller's descriptor.
 	Out, Err int
+	// Groups are the cgroup.procs files of its cgroups in version 1 hierarchies.
+	Groups []int
 }
 
 func (a *InheritedApp) fields() []*int { return []*int{&a.Root, &a.Cgroup, &a.Log, &a.Out, &a.Err} }
@@ -42,6 +44,7 @@ func (h *Inherited) Descriptors() []int {
 				list = append(list, *f)
 			}
 		}
+		list = append(list, h.Apps[i].Groups...)
 	}
 	return list
 }
@@ -56,6 +59,10 @@ func (h *Inherited) Encode() string {
 		for _, f := range h.Apps[i].fields() {
 			b = append(strconv.AppendInt(b, int64(*f), 10), ' ')
 		}
+		b = append(strconv.AppendInt(b, int64(len(h.Apps[i].Groups)), 10), ' ')
+		for _, n := range h.Apps[i].Groups {
+			b = append(strconv.AppendInt(b, int64(n), 10), ' ')
+		}
 	}
 	return string(b[:len(b)-1])
 }
@@ -63,10 +70,6 @@ func (h *Inherited) Encode() string {
 // ParseInherited reads EnvInherited.
 func ParseInherited(text string) (*Inherited, error) {
 	words := strings.Fields(text)
-	per := len((&InheritedApp{}).fields())
-	if len(words) < 4+per || (len(words)-4)%per != 0 {
-		return nil, errors.New("cannot take the pod over: " + EnvInherited + " is not set; only rkt starts this program")
-	}
 	numbers := make([]int, len(words))
 	for i, w := range words {
 		n, err := strconv.Atoi(w)
@@ -75,12 +78,32 @@ func ParseInherited(text string) (*Inherited, error) {
 		}
 		numbers[i] = n
 	}
+	short := errors.New("cannot take the pod over: " + EnvInherited + " is not set; only rkt starts this program")
+	if len(numbers) < 4 {
+		return nil, short
+	}
 	h := &Inherited{Control: numbers[0], Lock: numbers[1], Pod: numbers[2], Started: numbers[3]}
-	h.Apps = make([]InheritedApp, (len(words)-4)/per)
-	for i := range h.Apps {
-		for j, f := range h.Apps[i].fields() {
-			*f = numbers[4+i*per+j]
+	for numbers = numbers[4:]; len(numbers) > 0; {
+		a := InheritedApp{}
+		fields := a.fields()
+		if len(numbers) < len(fields)+1 {
+			return nil, short
 		}
+		for j, f := range fields {
+			*f = numbers[j]
+		}
+		groups := numbers[len(fields)]
+		if numbers = numbers[len(fields)+1:]; len(numbers) < groups {
+			return nil, short
+		}
+		if groups > 0 {
+			a.Groups = numbers[:groups:groups]
+		}
+		numbers = numbers[groups:]
+		h.Apps = append(h.Apps, a)
+	}
+	if len(h.Apps) == 0 {
+		return nil, short
 	}
 	return h, nil
 }

@@ -21,9 +21,10 @@ import (
 // app is an app of the pod and its process.
 type app struct {
 	*contract.App
-	root   int // descriptor of its root
-	cgroup int // descriptor of its cgroup; 0 if the pod has none
-	pid    int // 0 before and after; guarded by supervisor.mu
+	root   int   // descriptor of its root
+	cgroup int   // descriptor of its cgroup; 0 if the pod has none
+	groups []int // cgroup.procs of its cgroups in version 1 hierarchies
+	pid    int   // 0 before and after; guarded by supervisor.mu
 	out    output
 	// bounding is the app's capability bounding set, once it was started here.
 	bounding caps.Set
@@ -109,6 +110,7 @@ func (s *supervisor) process(a *app, argv []string) (*appinit.Process, error) {
 	}
 	p.Argv = argv
 	p.InCgroup(a.cgroup)
+	p.Groups = a.groups
 	return p, nil
 }
 

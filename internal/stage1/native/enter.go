@@ -46,7 +46,7 @@ func Enter(name string, argv []string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("cannot enter app %q: %w", name, err)
 	}
-	if err := joinApp(name, doc.Cgroup, p); err != nil {
+	if err := joinApp(name, doc, p); err != nil {
 		return 0, fmt.Errorf("cannot enter app %q: %w", name, err)
 	}
 	root, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -66,7 +66,7 @@ func Enter(name string, argv []string) (int, error) {
 
 // joinApp moves the calling thread into the app's namespaces and finds its
 // cgroup. The pod's pid namespace is that of the thread's children.
-func joinApp(name, group string, p *appinit.Process) error {
+func joinApp(name string, doc *contract.Pod, p *appinit.Process) error {
 	first, err := openInit(".")
 	if err != nil {
 		return err
@@ -88,11 +88,21 @@ func joinApp(name, group string, p *appinit.Process) error {
 	}
 	defer unix.Close(first.fd)
 	defer unix.Close(target.fd)
-	if group != "" {
-		if p.CgroupFD, err = cgroup.Open(group + "/" + name); err != nil && !errors.Is(err, unix.ENOENT) {
+	if doc.Cgroup != "" {
+		if p.CgroupFD, err = cgroup.Open(doc.Cgroup + "/" + name); err != nil && !errors.Is(err, unix.ENOENT) {
 			return err
 		}
 		p.CgroupFD = max(p.CgroupFD, 0)
+	}
+	for c, dir := range doc.AppControllers(name) {
+		if doc.Controllers[c] == doc.Cgroup {
+			continue
+		}
+		fd, err := cgroup.OpenProcs(dir)
+		if err != nil {
+			return err
+		}
+		p.Groups = append(p.Groups, fd)
 	}
 	if err := unix.Unshare(unix.CLONE_FS); err != nil { // a thread that shares its root cannot change it
 		return os.NewSyscallError("unshare", err)

@@ -93,7 +93,7 @@ func takeOver() (*supervisor, int, error) {
 		return nil, 0, fmt.Errorf("cannot run pod %s: it has %d apps, and %d were handed over", s.doc.UUID, len(s.doc.Apps), len(in.Apps))
 	}
 	for i := range s.doc.Apps {
-		a := &app{App: &s.doc.Apps[i], root: in.Apps[i].Root, cgroup: in.Apps[i].Cgroup}
+		a := &app{App: &s.doc.Apps[i], root: in.Apps[i].Root, cgroup: in.Apps[i].Cgroup, groups: in.Apps[i].Groups}
 		if fd := in.Apps[i].Log; fd > 0 {
 			a.out.log = os.NewFile(uintptr(fd), contract.LogDir+"/"+a.Name)
 		}
@@ -149,6 +149,9 @@ func (s *supervisor) settle() error {
 		unix.Close(a.root)
 		if a.cgroup > 0 {
 			unix.Close(a.cgroup)
+		}
+		for _, fd := range a.groups {
+			unix.Close(fd)
 		}
 	}
 	if s.oom > 0 {

@@ -28,6 +28,8 @@ func Manifest() contract.Manifest {
 			contract.Hostname, contract.DNS, contract.NetHost, contract.NetNone, contract.NetContained, contract.Ports,
 			contract.Capabilities, contract.Seccomp, contract.NoNewPrivs, contract.OOMScoreAdj,
 			contract.ProtectedPaths, contract.EventHandlers, contract.Logs, contract.HostIPC,
+			contract.LimitCPU, contract.LimitMemory, contract.LimitPIDs, contract.LimitBlockIO,
+			contract.Rlimits, contract.Sysctls,
 		},
 	}
 }

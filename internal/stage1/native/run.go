@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/failpoint"
+	"github.com/rkt/rkt/internal/linux/cgroup"
 	"github.com/rkt/rkt/internal/linux/pidfd"
 	"github.com/rkt/rkt/internal/linux/pty"
 	"github.com/rkt/rkt/internal/linux/wait"
@@ -44,6 +45,11 @@ func Run() (int, error) {
 			signal.Notify(signals, sig)
 		}
 	}
+	if os.Getenv(contract.EnvLimited) != "" {
+		if r.doc, err = document("."); err != nil {
+			return 0, err
+		}
+	}
 	if r.file, err = os.OpenFile(contract.EventsFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o644); err != nil {
 		return 0, fmt.Errorf("cannot note the pod's events: %w", err)
 	}
@@ -73,7 +79,7 @@ func Run() (int, error) {
 	}
 	r.restoreTerminal()
 	failpoint.Hit("native/ended")
-	if err := removeCgroup(os.Getenv(contract.EnvCgroup)); err != nil {
+	if err := r.removeCgroups(); err != nil {
 		fmt.Fprintln(os.Stderr, "stage1:", err)
 	}
 	if err := leaveNetworks(os.Getenv(contract.EnvNetwork), network); err != nil {
@@ -82,9 +88,20 @@ func Run() (int, error) {
 	return status, nil
 }
 
+func (r *runner) removeCgroups() error {
+	if r.doc != nil {
+		return cgroup.RemoveAll(r.doc.CgroupDirs(), r.doc.Aside())
+	}
+	if dir := os.Getenv(contract.EnvCgroup); dir != "" {
+		return cgroup.Remove(dir)
+	}
+	return nil
+}
+
 type runner struct {
 	init int
 	ctl  control
+	doc  *contract.Pod // of a pod with limits; else nil
 
 	file *os.File // contract.EventsFile
 
@@ -108,6 +125,9 @@ func (r *runner) handle(m contract.Message, fd int) {
 		// One that has ended already has no pid any more.
 		r.note(contract.StartedLine(m.App, pidfd.PID(fd), m.Time))
 	case contract.MessageExited:
+		if r.doc != nil {
+			r.note(r.doc.OOMLine(m.App, cgroup.OOMKills, m.Time))
+		}
 		r.note(contract.ExitedLine(m.App, m.Number, m.Time))
 	case contract.MessageTTY:
 		r.terminal(fd)
@@ -161,6 +181,9 @@ func (r *runner) restoreTerminal() {
 // power loss takes belongs to a pod that is dead then. What cannot be noted is
 // said, and the pod goes on.
 func (r *runner) note(line string) {
+	if line == "" {
+		return
+	}
 	if _, err := r.file.WriteString(line); err != nil {
 		fmt.Fprintln(os.Stderr, "stage1: cannot note the pod's events:", err)
 	}

@@ -60,14 +60,7 @@ func GC() error {
 	if err != nil {
 		return err
 	}
-	return removeCgroup(doc.Cgroup)
-}
-
-func removeCgroup(dir string) error {
-	if dir == "" {
-		return nil
-	}
-	return cgroup.Remove(dir)
+	return cgroup.RemoveAll(doc.CgroupDirs(), doc.Aside())
 }
 
 // process is a live process behind a pidfd; fd is -1 if it has ended.

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package appinit
+
+import (
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/linux/caps"
+	"github.com/rkt/rkt/internal/linux/forkexec"
+	"github.com/rkt/rkt/internal/stage1/contract"
+)
+
+// join moves the process into its version 1 cgroups. It comes first, while the
+// descriptors are open and nothing of the app's has run.
+func (p *Process) join(c *forkexec.Child) {
+	if len(p.Groups) == 0 {
+		return
+	}
+	self := []byte("0")
+	c.Keep(self)
+	for _, fd := range p.Groups {
+		c.Call("enter a cgroup", unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&self[0])), 1)
+	}
+}
+
+// rlimits sets the process's limits, while it may still raise them.
+func (p *Process) rlimits(c *forkexec.Child) error {
+	for i := range p.Rlimits {
+		l := &p.Rlimits[i]
+		if err := mayRaise(l); err != nil {
+			return err
+		}
+		to := &unix.Rlimit{Cur: l.Soft, Max: l.Hard}
+		c.Keep(to)
+		c.Call(fmt.Sprintf("set limit %q", l.Name), unix.SYS_PRLIMIT64, 0, uintptr(l.Resource), uintptr(unsafe.Pointer(to)), 0)
+	}
+	return nil
+}
+
+// mayRaise says what is missing if a hard limit is above this process's own: the
+// kernel would only say that it is not permitted (getrlimit(2)).
+func mayRaise(l *contract.Rlimit) error {
+	var own unix.Rlimit
+	if err := unix.Prlimit(0, l.Resource, nil, &own); err != nil {
+		return fmt.Errorf("cannot read limit %q: %w", l.Name, err)
+	}
+	if l.Hard <= own.Max {
+		return nil
+	}
+	if own, err := caps.Current(); err != nil || own.Effective.Has(unix.CAP_SYS_RESOURCE) {
+		return err
+	}
+	return hint.Wrap(fmt.Errorf("cannot raise the hard limit of %q to %s: rkt has %s and no CAP_SYS_RESOURCE", l.Name, limitWord(l.Hard), limitWord(own.Max)),
+		fmt.Sprintf("ask for at most --rlimit=%s=%s", l.Name, limitWord(own.Max)))
+}
+
+func limitWord(n uint64) string {
+	if n == unix.RLIM_INFINITY {
+		return "unlimited"
+	}
+	return fmt.Sprint(n)
+}

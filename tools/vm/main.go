@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command vm runs end-to-end tests in a virtual machine: a host with cgroup
+// version 2 alone, all its controllers, and nothing else running. The processor
+// is emulated, so any machine can do it, slowly. It needs Debian's
+// qemu-system-x86 and e2fsprogs, a static busybox, and a kernel, by default that
+// of linux-image-cloud-amd64, which it downloads with apt-get. `make vm`.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rkt/rkt/test/images"
+	"github.com/rkt/rkt/test/rkt"
+)
+
+func main() {
+	kernel := flag.String("kernel", "", "`directory` with boot/vmlinuz-* and lib/modules; downloaded if empty")
+	tests := flag.String("run", "Limit|Rlimits|Sysctl|Stats|Aside", "which end-to-end tests, as go test -run")
+	patience := flag.Duration("timeout", 15*time.Minute, "when the machine is switched off")
+	flag.Parse()
+	status, err := run(*kernel, *tests, *patience)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "vm: %v\n", err)
+		status = 1
+	}
+	os.Exit(status)
+}
+
+func run(kernel, tests string, patience time.Duration) (status int, err error) {
+	dir, err := os.MkdirTemp("", "rkt-vm-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	if kernel == "" {
+		if kernel, err = download(); err != nil {
+			return 0, err
+		}
+	}
+	boot, err := filepath.Glob(filepath.Join(kernel, "boot", "vmlinuz-*"))
+	if err != nil || len(boot) != 1 {
+		return 0, fmt.Errorf("cannot find the kernel: %d files %s/boot/vmlinuz-*", len(boot), kernel)
+	}
+	disk, err := makeDisk(dir, tests)
+	if err != nil {
+		return 0, err
+	}
+	initramfs, err := makeInitramfs(dir, kernel, "virtio_pci", "virtio_blk", "ext4", "overlay")
+	if err != nil {
+		return 0, err
+	}
+	return start(boot[0], initramfs, disk, patience)
+}
+
+// download unpacks Debian's kernel package into a cache.
+func download() (string, error) {
+	cache := filepath.Join(os.TempDir(), fmt.Sprintf("rkt-vm-kernel-%d", os.Getuid()))
+	if _, err := os.Stat(filepath.Join(cache, "boot")); err == nil {
+		return cache, nil
+	}
+	tmp, err := os.MkdirTemp("", "rkt-vm-kernel-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(tmp)
+	text, err := exec.Command("apt-cache", "depends", "linux-image-cloud-amd64").Output()
+	if err != nil {
+		return "", fmt.Errorf("cannot find the kernel's package: %w", err)
+	}
+	_, name, ok := strings.Cut(string(text), "Depends: linux-image-")
+	if !ok {
+		return "", fmt.Errorf("cannot find the kernel's package: linux-image-cloud-amd64 depends on none")
+	}
+	name = "linux-image-" + strings.Fields(name)[0]
+	cmd := exec.Command("apt-get", "download", name)
+	cmd.Dir = tmp
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("cannot download %s: %w\n%s", name, err, out)
+	}
+	debs, _ := filepath.Glob(filepath.Join(tmp, "*.deb"))
+	if len(debs) != 1 {
+		return "", fmt.Errorf("cannot download %s: %d packages came", name, len(debs))
+	}
+	if out, err := exec.Command("dpkg", "-x", debs[0], filepath.Join(tmp, "kernel")).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("cannot unpack %s: %w\n%s", name, err, out)
+	}
+	return cache, os.Rename(filepath.Join(tmp, "kernel"), cache)
+}
+
+// initScript is the machine's first program, on its disk. It says its status by
+// a line on the console.
+const initScript = `#!/bin/busybox sh
+export PATH=/bin HOME=/root TMPDIR=/tmp
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs shm /dev/shm
+mount -t cgroup2 cgroup /sys/fs/cgroup
+ip link set lo up
+cd /test
+RKT_TEST_INSTALL=/install RKT_TEST_IMAGES=/images /test/e2e.test -test.v -test.run "$(cat /test/run)" 2>&1
+echo "vm: status $?"
+poweroff -f
+`
+
+// makeDisk makes an ext4 image of the machine's root: busybox, rkt, images and
+// the tests.
+func makeDisk(dir, tests string) (string, error) {
+	root := filepath.Join(dir, "root")
+	for _, d := range []string{"bin", "sbin", "proc", "sys", "dev", "tmp", "root", "run", "etc", "test", "var/lib"} {
+		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+			return "", err
+		}
+	}
+	if _, err := rkt.Build(filepath.Join(root, "install"), ""); err != nil {
+		return "", err
+	}
+	layout, err := images.Layout()
+	if err != nil {
+		return "", err
+	}
+	busybox, err := staticBusybox()
+	if err != nil {
+		return "", err
+	}
+	for _, step := range [][]string{
+		{"cp", "-r", layout, filepath.Join(root, "images")},
+		{"cp", busybox, filepath.Join(root, "bin", "busybox")},
+		{"go", "test", "-c", "-tags", "e2e", "-o", filepath.Join(root, "test", "e2e.test"), "github.com/rkt/rkt/test/e2e"},
+	} {
+		cmd := exec.Command(step[0], step[1:]...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("cannot fill the machine's disk: %s: %w\n%s", step[0], err, out)
+		}
+	}
+	applets, err := exec.Command(busybox, "--list").Output()
+	if err != nil {
+		return "", err
+	}
+	for _, a := range strings.Fields(string(applets)) {
+		if a != "busybox" {
+			if err := os.Symlink("busybox", filepath.Join(root, "bin", a)); err != nil {
+				return "", err
+			}
+		}
+	}
+	for name, text := range map[string]string{"sbin/init": initScript, "test/run": tests, "etc/passwd": "root:x:0:0::/root:/bin/sh\n", "etc/group": "root:x:0:\n"} {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o755); err != nil {
+			return "", err
+		}
+	}
+	disk := filepath.Join(dir, "disk")
+	out, err := exec.Command("/sbin/mkfs.ext4", "-q", "-d", root, "-E", "root_owner=0:0", disk, "1G").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("cannot make the machine's disk: %w\n%s", err, out)
+	}
+	return disk, nil
+}
+
+func staticBusybox() (string, error) {
+	path, err := exec.LookPath("busybox")
+	if err != nil {
+		return "", fmt.Errorf("needs busybox: %w", err)
+	}
+	if out, err := exec.Command("ldd", path).CombinedOutput(); err == nil {
+		return "", fmt.Errorf("needs a static busybox (Debian's busybox-static); %s needs\n%s", path, out)
+	}
+	return path, nil
+}
+
+// start runs the machine, prints its console from the tests on, and returns
+// their status.
+func start(kernel, initramfs, disk string, patience time.Duration) (int, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-M", "q35", "-cpu", "max", "-smp", "2", "-m", "2048",
+		"-nodefaults", "-no-user-config", "-no-reboot", "-nographic", "-serial", "stdio", "-kernel", kernel, "-initrd", initramfs,
+		"-append", "console=ttyS0 quiet panic=-1", "-drive", "if=virtio,format=raw,cache=unsafe,file="+disk)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return 0, err
+	}
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		return 0, fmt.Errorf("cannot start the machine: %w", err)
+	}
+	status := -1
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		line := strings.TrimRight(lines.Text(), "\r")
+		if n, ok := strings.CutPrefix(line, "vm: status "); ok {
+			if status, err = strconv.Atoi(n); err != nil {
+				return 0, fmt.Errorf("cannot read the machine's status %q: %w", n, err)
+			}
+			continue
+		}
+		fmt.Println(line)
+	}
+	_, _ = io.Copy(io.Discard, out)
+	err = cmd.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return 0, fmt.Errorf("the machine did not end within %v", patience)
+	case status >= 0:
+		return status, nil
+	case err != nil:
+		return 0, fmt.Errorf("cannot run the machine: %w\n%s", err, said.String())
+	}
+	return 0, fmt.Errorf("the machine ended without a status\n%s", said.String())
+}
