@@ -114,6 +114,9 @@ func (c *cli) run(w *wish) error {
 		if start != nil {
 			start.Abort()
 		}
+		if made.pod != nil {
+			made.pod.Drop()
+		}
 		return err
 	}
 	c.ended, err = start.Exec(made.pod)

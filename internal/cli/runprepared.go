@@ -90,7 +90,9 @@ func (c *cli) runPrepared(uuid string, o prepare.Options) error {
 	}
 	ready, err := launch.MakeReady(p)
 	if err == nil {
-		err = start.Lay(doc, p.Dir())
+		if err = start.Lay(doc, p.Dir()); err != nil {
+			ready.Drop()
+		}
 	}
 	if err != nil {
 		start.Abort()

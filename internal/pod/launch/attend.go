@@ -80,14 +80,14 @@ func (s *Start) attend(r *Ready, o assemble.Outcome) (status int, ended bool, er
 
 // catchSignals keeps the pod's signals from ending this process; they wait for
 // forwardSignals.
-func (s *Start) catchSignals() {
+func (r *Ready) catchSignals() {
 	for _, sig := range contract.Signals {
 		if !signal.Ignored(sig) {
-			s.caught = append(s.caught, sig)
+			r.caught = append(r.caught, sig)
 		}
 	}
-	s.signals = make(chan os.Signal, 16)
-	notify(s.signals, s.caught)
+	r.signals = make(chan os.Signal, 16)
+	notify(r.signals, r.caught)
 }
 
 func notify(c chan<- os.Signal, list []os.Signal) {
@@ -176,7 +176,7 @@ func (s *Start) end(doc *contract.Pod) (int, error) {
 	}
 	s.init = 0
 	if !given {
-		s.removeCgroup(doc)
+		removeCgroup(doc)
 	}
 	if err := parted(); err != nil {
 		fmt.Fprintln(os.Stderr, "rkt:", err)
@@ -185,7 +185,7 @@ func (s *Start) end(doc *contract.Pod) (int, error) {
 }
 
 // removeCgroup gives the pod's cgroups back, or says why it cannot.
-func (s *Start) removeCgroup(doc *contract.Pod) {
+func removeCgroup(doc *contract.Pod) {
 	if err := cgroup.RemoveAll(doc.CgroupDirs(), doc.Aside()); err != nil {
 		fmt.Fprintln(os.Stderr, "rkt:", err)
 	}

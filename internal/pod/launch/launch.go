@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/failpoint"
+	"github.com/rkt/rkt/internal/linux/cgroup"
 	"github.com/rkt/rkt/internal/linux/mount"
 	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
@@ -200,7 +201,7 @@ func (s *Start) exec(r *Ready) (status int, ended bool, err error) {
 	if s.assembled() {
 		o, err := s.start(r, lock)
 		if err != nil {
-			s.removeCgroup(r.Doc)
+			removeCgroup(r.Doc)
 			return 0, false, err
 		}
 		if status, ended, err := s.attend(r, o); ended || err != nil {
@@ -251,7 +252,7 @@ func (s *Start) start(r *Ready, lock int) (assemble.Outcome, error) {
 	if err := s.join(r, lock); err != nil {
 		return assemble.Outcome{}, err
 	}
-	s.catchSignals() // before there is an app to be told of them
+	s.signals, s.caught = r.signals, r.caught
 	o, err := s.assembly.Start(&assemble.Way{Lock: lock, Control: s.inside,
 		Program: program, Argv: argv, Env: s.env, Moment: moment})
 	s.init = o.PID
@@ -266,12 +267,16 @@ func (s *Start) start(r *Ready, lock int) (assemble.Outcome, error) {
 // Ready is a pod that is all written: in phase run, with its lock held by this
 // process.
 type Ready struct {
-	Pod    *lifecycle.Pod
-	Doc    *contract.Pod
-	events *os.File
+	Pod     *lifecycle.Pod
+	Doc     *contract.Pod
+	events  *os.File
+	caught  []os.Signal // those that signals gets
+	signals chan os.Signal
 }
 
-// MakeReady takes p, whose lock is held by this process, into phase run.
+// MakeReady takes p, whose lock is held by this process, into phase run. From then
+// on the pod's signals are its own, and do not end this process: they wait until
+// somebody can be told of them. What is not given to Exec is to be dropped.
 func MakeReady(p *lifecycle.Pod) (*Ready, error) {
 	doc, err := p.Contract()
 	if err != nil {
@@ -284,8 +289,23 @@ func MakeReady(p *lifecycle.Pod) (*Ready, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot note the pod's events: %w", err)
 	}
+	r := &Ready{Pod: p, Doc: doc, events: events}
+	r.catchSignals()
 	failpoint.Hit("launch/ready")
-	return &Ready{p, doc, events}, nil
+	if doc.Cgroup != "" && !doc.Limited() {
+		// Ahead of the assembly, which makes them in any case, and says what is wrong.
+		err = cgroup.Create(doc.Cgroup)
+		for i := 0; err == nil && i < len(doc.Apps); i++ {
+			err = cgroup.Create(doc.Cgroup + "/" + doc.Apps[i].Name)
+		}
+	}
+	return r, nil
+}
+
+// Drop gives back what MakeReady took, but for the pod.
+func (r *Ready) Drop() {
+	removeCgroup(r.Doc)
+	r.events.Close()
 }
 
 func openDir(path string) (int, error) {
