@@ -38,8 +38,9 @@ func (r result) median() float64 {
 	return (s[len(s)/2-1] + s[len(s)/2]) / 2
 }
 
-// race runs the contenders by turns, A B C A B C…, n times each after one
-// round that does not count, and returns wall times from before the fork to
+// race runs the contenders by turns, there and back (A B C, C B A, …), so that
+// nobody always runs in the wake of the same other: after podman, say, which
+// removes files. n times each after one round that does not count. It returns wall times from before the fork to
 // after the wait, in milliseconds. A contender that fails in the first round
 // is out, and the result says why; a later failure is an error.
 func race(n int, contenders ...contender) ([]result, error) {
@@ -48,7 +49,12 @@ func race(n int, contenders ...contender) ([]result, error) {
 		results[i] = result{name: c.name, unit: "ms"}
 	}
 	for round := range n + 1 {
-		for i, c := range contenders {
+		for at := range contenders {
+			i := at
+			if round%2 == 1 {
+				i = len(contenders) - 1 - at
+			}
+			c := contenders[i]
 			if results[i].absent != "" {
 				continue
 			}
