@@ -40,9 +40,10 @@ func (r result) median() float64 {
 
 // race runs the contenders by turns, there and back (A B C, C B A, …), so that
 // nobody always runs in the wake of the same other: after podman, say, which
-// removes files. n times each after one round that does not count. It returns wall times from before the fork to
-// after the wait, in milliseconds. A contender that fails in the first round
-// is out, and the result says why; a later failure is an error.
+// removes files. Each runs n times after one round that does not count. It
+// returns wall times from before the fork to after the wait, in milliseconds. A
+// contender that fails in the first round is out, and the result says why; a
+// later failure is an error.
 func race(n int, contenders ...contender) ([]result, error) {
 	results := make([]result, len(contenders))
 	for i, c := range contenders {

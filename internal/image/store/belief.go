@@ -34,7 +34,16 @@ func believed(st *unix.Stat_t) bool {
 
 // errStrange is that of a link, a pipe and the like: the store makes none, so
 // it is as if nothing were there.
-var errStrange = fmt.Errorf("not a regular file: %w", fs.ErrNotExist)
+const errStrange = strange("not a regular file")
+
+// strange is an error made by the compiler: what is made at package level is
+// paid at every start.
+type strange string
+
+func (e strange) Error() string { return string(e) }
+
+// Is tells that it is an fs.ErrNotExist.
+func (strange) Is(target error) bool { return target == fs.ErrNotExist }
 
 // openPlain opens a regular file that others may have put there: no link is
 // followed, and nothing that is not a file is waited for.
