@@ -184,7 +184,11 @@ func try(attempt string, a []string) error {
 		_, err := unix.Socket(number(a[0]), number(a[1]), 0)
 		return err
 	case "mount":
-		return unix.Mount("none", a[0], "tmpfs", 0, "")
+		err := unix.Mount("none", a[0], "tmpfs", 0, "")
+		if err == nil { // without walls: the host is left as it was
+			err = unix.Unmount(a[0], unix.MNT_DETACH)
+		}
+		return err
 	case "chroot":
 		return unix.Chroot(a[0])
 	case "user-namespace":
