@@ -5,6 +5,8 @@
 package e2e
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +16,9 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/stage1/contract"
+	"github.com/rkt/rkt/test/images"
 )
 
 // TestNetworkDefault: a pod reaches the host and the world, by both versions of
@@ -348,4 +353,24 @@ func TestNetworkLongLived(t *testing.T) {
 		t.Errorf("the port is still forwarded:\n%s", r)
 	}
 	w.nothingLeft()
+}
+
+// TestNetworkOfTheManifest: a manifest that wants no network has none, although
+// without --net the command line would have begun the default one.
+func TestNetworkOfTheManifest(t *testing.T) {
+	h := host(t)
+	id := h.Must("fetch", "--full", image(t, images.Tiny)).Out()
+	file := filepath.Join(t.TempDir(), "pod.json")
+	text := `{"acVersion":"0.8.11","acKind":"PodManifest","apps":[{"name":"one","image":{"id":"` + id + `"},` +
+		`"app":{"exec":["/bin/sh","-c","ip -o link | wc -l"],"user":"0","group":"0"}}],` +
+		`"annotations":[{"name":"coreos.com/rkt/network","value":"none"}]}`
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if r := h.Rkt("run", "--pod-manifest="+file); r.Status != 0 || r.Out() != "1" {
+		t.Errorf("status %d, stdout %q\n%s", r.Status, r.Stdout, r.Stderr)
+	}
+	if _, err := os.Stat(filepath.Join(h.Dir, "pods", "run", h.Pods()[0], contract.NetworkFile)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the pod was attached to networks: %v", err)
+	}
 }

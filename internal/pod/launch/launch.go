@@ -18,7 +18,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/failpoint"
-	"github.com/rkt/rkt/internal/linux/cgroup"
 	"github.com/rkt/rkt/internal/linux/mount"
 	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
@@ -125,15 +124,15 @@ func (s *Start) assemblyWants() assemble.Wants {
 // moment ago, has the apps' writable directories by now. The rest of it may still
 // be written meanwhile, and the directory go on to phase run.
 func (s *Start) Lay(doc *contract.Pod, path string) (err error) {
+	if err := s.rejoin(doc); err != nil {
+		return err
+	}
 	if !s.assembled() {
 		return nil
 	}
 	if s.wants != wanted(doc) {
 		// A manifest knew better than the command line.
 		if err := s.assembly.Leave(); err != nil {
-			return err
-		}
-		if err := s.rejoin(doc); err != nil {
 			return err
 		}
 		if s.network >= 0 {
@@ -292,12 +291,9 @@ func MakeReady(p *lifecycle.Pod) (*Ready, error) {
 	r := &Ready{Pod: p, Doc: doc, events: events}
 	r.catchSignals()
 	failpoint.Hit("launch/ready")
-	if doc.Cgroup != "" && !doc.Limited() {
-		// Ahead of the assembly, which makes them in any case, and says what is wrong.
-		err = cgroup.Create(doc.Cgroup)
-		for i := 0; err == nil && i < len(doc.Apps); i++ {
-			err = cgroup.Create(doc.Cgroup + "/" + doc.Apps[i].Name)
-		}
+	if !doc.Limited() {
+		// Ahead of the assembly, which does the same and says what is wrong with it.
+		_, _ = assemble.MakeCgroups(doc)
 	}
 	return r, nil
 }

@@ -245,7 +245,7 @@ func (a *Assembly) openApps() error {
 	if err := setSysctls(a.doc); err != nil {
 		return err
 	}
-	group, err := makeCgroups(a.doc)
+	group, err := MakeCgroups(a.doc)
 	if err != nil {
 		return err
 	}
@@ -288,10 +288,11 @@ func (a *Assembly) close() {
 	a.apps = nil
 }
 
-// makeCgroups makes the pod's cgroup and one in it for each app. Where the host
+// MakeCgroups makes the pod's cgroup and one in it for each app, those that are not
+// there yet, and returns the pod's. Where the host
 // has no version 2 hierarchy, or does not let us, there is none, unless a limit
 // depends on it.
-func makeCgroups(doc *contract.Pod) (string, error) {
+func MakeCgroups(doc *contract.Pod) (string, error) {
 	if doc.Cgroup == "" {
 		return "", nil
 	}
