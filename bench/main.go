@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/linux/netns"
 	"github.com/rkt/rkt/test/rkt"
 )
 
@@ -112,7 +113,7 @@ func isolated(o options) (err error) {
 			return fmt.Errorf("cannot mount %s: %w", m.target, err)
 		}
 	}
-	if err := rkt.LoopbackUp(); err != nil {
+	if err := netns.LoopbackUp(); err != nil {
 		return err
 	}
 	if _, err := os.Stat("/sys/fs/cgroup/unified"); err == nil {

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/linux/netns"
 )
 
 // apart, in the environment, says that the process is in a network namespace of
@@ -24,7 +26,7 @@ func Apart(run func() int) int {
 		return run()
 	}
 	if os.Getenv(apart) != "" {
-		if err := LoopbackUp(); err != nil {
+		if err := netns.LoopbackUp(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
@@ -43,19 +45,4 @@ func Apart(run func() int) int {
 		return 1
 	}
 	return 0
-}
-
-// LoopbackUp brings lo up in a new network namespace.
-func LoopbackUp() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return os.NewSyscallError("socket", err)
-	}
-	defer unix.Close(fd)
-	req, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	req.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	return os.NewSyscallError("ioctl", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req))
 }

@@ -4,10 +4,11 @@ package assemble
 
 import (
 	"fmt"
-	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/linux/netns"
 )
 
 // NewNetwork makes a network namespace with nothing in it but a loopback
@@ -47,27 +48,11 @@ func newNetwork() (fd int, back bool, err error) {
 		return -1, true, fmt.Errorf("cannot make the pod's network: %w", err)
 	}
 	fd = -1
-	if err = loopbackUp(); err != nil {
+	if err = netns.LoopbackUp(); err != nil {
 		err = fmt.Errorf("cannot bring the pod's loopback up: %w", err)
 	} else if fd, err = unix.Open(own, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 		err = fmt.Errorf("cannot open the pod's network: %w", err)
 	}
 	back = unix.Setns(host, unix.CLONE_NEWNET) == nil
 	return fd, back, err
-}
-
-// loopbackUp brings lo up in the calling thread's network namespace
-// (netdevice(7)).
-func loopbackUp() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return os.NewSyscallError("socket", err)
-	}
-	defer unix.Close(fd)
-	req, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	req.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	return os.NewSyscallError("ioctl", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req))
 }
