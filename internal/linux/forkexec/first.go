@@ -67,12 +67,10 @@ type watch struct {
 	begin []call
 	fds   [2]unix.PollFd // app, parent
 
-	told uint32 // set when what follows is there, or the parent gave up
-	rest []call
-	// app
-	appArgs  *cloneArgs
+	told     uint32 // set when what follows is there
+	rest     []call
+	appArgs  *cloneArgs // nil without an app
 	appCalls []call
-	hasApp   bool
 	moment   unix.Timespec
 	watched  bool
 	then     []call
@@ -141,7 +139,7 @@ func (f *First) Go(r *Rest) {
 	w.rest = r.calls
 	w.watched, w.moment = r.Moment > 0, unix.NsecToTimespec(int64(r.Moment))
 	if r.App != nil {
-		w.hasApp, w.appCalls, w.appArgs = true, r.App.calls, r.App.cloneArgs()
+		w.appCalls, w.appArgs = r.App.calls, r.App.cloneArgs()
 		w.appArgs.flags |= unix.CLONE_PIDFD
 		w.appArgs.pidfd = uint64(uintptr(unsafe.Pointer(&w.pidfd)))
 	}
@@ -169,9 +167,9 @@ func (f *First) Wait() (Outcome, error) {
 		err = &Error{w.rest[w.failed.rest-1].what, w.errno}
 	case w.failed.app != 0:
 		err = &AppError{&Error{w.appCalls[w.failed.app-1].what, w.errno}}
-	case w.hasApp && w.app <= 0 && w.errno == 0:
+	case w.appArgs != nil && w.app <= 0 && w.errno == 0:
 		err = ErrKilled
-	case w.hasApp && w.app <= 0:
+	case w.appArgs != nil && w.app <= 0:
 		err = &AppError{&Error{"fork", w.errno}}
 	case w.failed.then != 0:
 		err = &Error{w.then[w.failed.then-1].what, w.errno}
@@ -181,7 +179,7 @@ func (f *First) Wait() (Outcome, error) {
 		return Outcome{}, err
 	}
 	o := Outcome{PID: f.pid}
-	if w.hasApp {
+	if w.appArgs != nil {
 		o.App, o.Started = w.app, time.Unix(w.started.Unix())
 	}
 	if w.ended {
@@ -266,14 +264,14 @@ func loadAcquire(p *uint32) uint32
 //go:nocheckptr
 func firstMain(w *watch) {
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&w.mask)), 0, 8, 0, 0)
-	if w.failed.begin = walk(w.begin, w); w.failed.begin != 0 {
+	if w.failed.begin = walk(w.begin, &w.errno); w.failed.begin != 0 {
 		leave(254)
 	}
 	hear(w)
-	if w.failed.rest = walk(w.rest, w); w.failed.rest != 0 {
+	if w.failed.rest = walk(w.rest, &w.errno); w.failed.rest != 0 {
 		leave(254)
 	}
-	if w.hasApp {
+	if w.appArgs != nil {
 		spawn(w)
 		if w.app <= 0 || w.failed.app != 0 {
 			leave(254)
@@ -285,7 +283,7 @@ func firstMain(w *watch) {
 			leave(uintptr(exitStatus(w.status)))
 		}
 	}
-	w.failed.then = walk(w.then, w)
+	w.failed.then = walk(w.then, &w.errno)
 	leave(254)
 }
 
@@ -338,7 +336,7 @@ func spawn(w *watch) {
 //go:norace
 //go:nocheckptr
 func appMain(w *watch) {
-	w.failed.app = walk(w.appCalls, w)
+	w.failed.app = walk(w.appCalls, &w.errno)
 	leave(254)
 }
 
@@ -369,24 +367,6 @@ func watchApp(w *watch) {
 	w.ended = true
 }
 
-// walk makes the calls and returns 1 + the index of the one that failed.
-//
-//go:noinline
-//go:nosplit
-//go:norace
-//go:nocheckptr
-func walk(calls []call, w *watch) int {
-	for i := range calls {
-		k := &calls[i]
-		_, _, e := syscall.RawSyscall6(k.nr, k.args[0], k.args[1], k.args[2], k.args[3], k.args[4], 0)
-		if e != 0 && !k.optional && e != k.pass {
-			w.errno = e
-			return i + 1
-		}
-	}
-	return 0
-}
-
 // exitStatus is wait.Status, which is not for this place.
 //
 //go:nosplit
@@ -396,13 +376,4 @@ func exitStatus(ws uint32) uint32 {
 		return 128 + sig
 	}
 	return ws >> 8 & 0xff
-}
-
-//go:noinline
-//go:nosplit
-//go:norace
-func leave(status uintptr) {
-	for {
-		syscall.RawSyscall(unix.SYS_EXIT_GROUP, status, 0, 0)
-	}
 }

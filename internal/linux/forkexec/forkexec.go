@@ -171,17 +171,36 @@ func fork(args *cloneArgs, calls []call, v *verdict) (pid int, errno syscall.Err
 		return int(r), syscall.Errno(e)
 	}
 	afterForkInChild()
+	v.failed = walk(calls, &v.errno)
+	leave(254)
+	return
+}
+
+// walk makes the calls, in a child, and returns 1 + the index of the one that
+// failed, 0 for none.
+//
+//go:noinline
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func walk(calls []call, errno *syscall.Errno) int {
 	for i := range calls {
 		k := &calls[i]
 		_, _, e := syscall.RawSyscall6(k.nr, k.args[0], k.args[1], k.args[2], k.args[3], k.args[4], 0)
 		if e != 0 && !k.optional && e != k.pass {
-			v.errno = e
-			v.failed = i + 1
-			break
+			*errno = e
+			return i + 1
 		}
 	}
+	return 0
+}
+
+//go:noinline
+//go:nosplit
+//go:norace
+func leave(status uintptr) {
 	for {
-		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 254, 0, 0)
+		syscall.RawSyscall(unix.SYS_EXIT_GROUP, status, 0, 0)
 	}
 }
 

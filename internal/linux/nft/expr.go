@@ -134,7 +134,6 @@ func DNAT(family uint32, address, port int) Expr {
 func Masquerade() Expr { return Expr{name: "masq"} }
 
 // Verdicts.
-func Accept() Expr           { return verdict(1, "") }
 func Drop() Expr             { return verdict(0, "") }
 func Jump(chain string) Expr { return verdict(unix.NFT_JUMP, chain) }
 func Return() Expr           { return verdict(unix.NFT_RETURN, "") }

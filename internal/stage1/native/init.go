@@ -160,8 +160,6 @@ func (s *supervisor) settle() error {
 	return caps.Limit(keep)
 }
 
-func (s *supervisor) alone() bool { return len(s.doc.Apps) == 1 }
-
 func (s *supervisor) isStopping() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
