@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/linux/xattr"
+
 	"github.com/rkt/rkt/internal/linux/safepath"
 )
 
@@ -223,37 +225,15 @@ func copyAttributes(from, to place, st *unix.Stat_t) error {
 			return err
 		}
 	}
-	if err := copyXattrs(from.proc(), to.proc()); err != nil {
-		return err
-	}
-	t := unix.Timespec{Sec: st.Mtim.Sec, Nsec: st.Mtim.Nsec}
-	return unix.UtimesNanoAt(to.dir, to.name, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW)
-}
-
-// copyXattrs copies all but overlayfs's own marks and the labels that a security
-// module of this host gives by itself.
-func copyXattrs(from, to string) error {
-	names := make([]byte, 64<<10) // the kernel's bound, xattr(7)
-	n, err := unix.Llistxattr(from, names)
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return nil
-	}
+	attrs, err := xattr.All(from.dir, from.name, xattr.Travels)
 	if err != nil {
 		return err
 	}
-	for name := range strings.SplitSeq(string(names[:n]), "\x00") {
-		if name == "" || strings.HasPrefix(name, "trusted.overlay.") || strings.HasPrefix(name, "user.overlay.") ||
-			strings.HasPrefix(name, "security.selinux") || strings.HasPrefix(name, "security.SMACK64") {
-			continue
-		}
-		value := make([]byte, 64<<10)
-		n, err := unix.Lgetxattr(from, name, value)
-		if err == nil {
-			err = unix.Lsetxattr(to, name, value[:n], 0)
-		}
-		if err != nil && !errors.Is(err, unix.ENODATA) {
+	for name, value := range attrs {
+		if err := unix.Lsetxattr(to.proc(), name, value, 0); err != nil {
 			return fmt.Errorf("attribute %q: %w", name, err)
 		}
 	}
-	return nil
+	t := unix.Timespec{Sec: st.Mtim.Sec, Nsec: st.Mtim.Nsec}
+	return unix.UtimesNanoAt(to.dir, to.name, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW)
 }

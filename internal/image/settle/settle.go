@@ -21,6 +21,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/linux/xattr"
+
 	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/linux/safepath"
 )
@@ -300,7 +302,7 @@ func (s *stack) lookup(l *Layer, path string) (p *part, stop bool, err error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, false, err
 	}
-	x, err := readXattrs(fd)
+	x, err := xattr.All(fd, ".", xattr.Travels)
 	return &part{dir: Dir{
 		Path: path, Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid,
 		Sec: st.Mtim.Sec, Nsec: st.Mtim.Nsec, Xattrs: x,
@@ -350,7 +352,7 @@ func (d Dir) apply(root int) error {
 	if err := unix.Fchmod(fd, d.Mode); err != nil {
 		return err
 	}
-	have, err := readXattrs(fd)
+	have, err := xattr.All(fd, ".", xattr.Travels)
 	if err != nil {
 		return err
 	}
@@ -368,37 +370,4 @@ func (d Dir) apply(root int) error {
 	}
 	t := unix.Timespec{Sec: d.Sec, Nsec: d.Nsec}
 	return unix.UtimesNanoAt(fd, ".", []unix.Timespec{t, t}, 0)
-}
-
-// readXattrs reads what overlayfs shows: all but its own marks, and not the
-// labels that a security module of this host gives by itself.
-func readXattrs(fd int) (map[string][]byte, error) {
-	names := make([]byte, 64<<10) // the kernel's bound, xattr(7)
-	n, err := unix.Flistxattr(fd, names)
-	if err != nil {
-		if err == unix.EOPNOTSUPP {
-			return nil, nil
-		}
-		return nil, err
-	}
-	var out map[string][]byte
-	for name := range strings.SplitSeq(string(names[:n]), "\x00") {
-		if name == "" || strings.HasPrefix(name, "trusted.overlay.") || strings.HasPrefix(name, "user.overlay.") ||
-			strings.HasPrefix(name, "security.selinux") || strings.HasPrefix(name, "security.SMACK64") {
-			continue
-		}
-		value := make([]byte, 64<<10)
-		n, err := unix.Fgetxattr(fd, name, value)
-		if err == unix.ENODATA {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if out == nil {
-			out = map[string][]byte{}
-		}
-		out[name] = value[:n:n]
-	}
-	return out, nil
 }
