@@ -58,7 +58,7 @@ var imports = []struct{ pkg, may, why string }{
 	{"pod/lifecycle", "image pod stage1/contract linux/...", "directory = phase; reads the document, knows nothing of what starts or fetches"},
 	{"pod/prepare", "image image/ref image/aci image/store image/tree pod pod/lifecycle stage1/contract config linux/...",
 		"where the rooms meet; flavors are data to it, not imports"},
-	{"pod/launch", "image pod pod/lifecycle stage1/contract stage1/assemble linux/...", "the last code of stage0; reads no image, knows no flavor"},
+	{"pod/launch", "image pod pod/lifecycle stage1/contract stage1/assemble stage1/networks linux/...", "the last code of stage0; reads no image, knows no flavor"},
 	{"pod/network/lease", "pod linux/...", "files and a lock; knows not what is leased"},
 	{"pod/network/rules", "linux/...", "one nftables table; knows no pod"},
 	{"pod/network/...", "pod pod/lifecycle pod/network/... stage1/contract config linux/...",
@@ -69,7 +69,8 @@ var imports = []struct{ pkg, may, why string }{
 	{"stage1/contract", "", "what both sides share: types and their decoding"},
 	{"stage1/appinit/...", "stage1/contract stage1/appinit/... linux/...", "the last metres; paid at every start"},
 	{"stage1/assemble", "stage1/contract stage1/appinit linux/...", "what stage0 does of stage1, for flavors that ask for it; paid at every start"},
-	{"stage1/native/...", "stage1/contract stage1/appinit/... stage1/native/... linux/...", "a flavor sees the contract, appinit and the floor"},
+	{"stage1/networks", "stage1/contract", "what stage0 and a flavor both say to the program of networks"},
+	{"stage1/native/...", "stage1/networks stage1/contract stage1/appinit/... stage1/native/... linux/...", "a flavor sees the contract, appinit and the floor"},
 
 	{"ui", "", "the only package that knows a terminal, and knows nothing else"},
 	{"cli", "image/... pod/... stage1/contract config ui linux/...",

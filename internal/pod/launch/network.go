@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +16,7 @@ import (
 	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
 	"github.com/rkt/rkt/internal/stage1/contract"
+	"github.com/rkt/rkt/internal/stage1/networks"
 )
 
 // networkProgram attaches pods to networks (package pod/network). It is apart,
@@ -51,14 +51,15 @@ func beginNetwork(doc *contract.Pod) (*attachment, error) {
 	// From another thread: the caller's may be in the pod's namespaces.
 	go func() {
 		var err error
-		a.pid, err = startNetwork(path, "add", "/", ends[1])
+		a.pid, err = networks.Start(path, "add", "/", environment(), ends[1])
 		unix.Close(ends[1])
 		a.born <- err
 	}()
 	return a, nil
 }
 
-// rejoin is for a pod whose manifest knew better than the command line.
+// rejoin is for a pod whose manifest knew better than the command line, whether
+// or not that changes its namespaces. It may be called again.
 func (s *Start) rejoin(doc *contract.Pod) (err error) {
 	if doc.Network == contract.NetworkContained {
 		if s.joining == nil {
@@ -69,17 +70,6 @@ func (s *Start) rejoin(doc *contract.Pod) (err error) {
 	s.joining.end()
 	s.joining = nil
 	return nil
-}
-
-// startNetwork starts the program with a descriptor to answer on.
-func startNetwork(path, verb, dir string, fd int) (int, error) {
-	pid, err := syscall.ForkExec(path, []string{networkProgram, verb}, &syscall.ProcAttr{
-		Dir: dir, Env: environment(), Files: []uintptr{0, 2, 2, uintptr(fd)},
-	})
-	if err != nil {
-		err = fmt.Errorf("cannot start %s: %w", path, err)
-	}
-	return pid, err
 }
 
 // attach has the pod attached: dir is its directory, lock its lock, ns its
@@ -132,22 +122,10 @@ func (a *attachment) hear() (string, error) {
 		case err != nil:
 			return "", os.NewSyscallError("poll", err)
 		case fds[0].Revents != 0:
-			return hearWord(a.socket)
+			return networks.Hear(a.socket)
 		default:
 			return "", nil
 		}
-	}
-}
-
-// hearWord reads an answer; "" is the end.
-func hearWord(fd int) (string, error) {
-	buf := make([]byte, 16<<10)
-	for {
-		n, err := unix.Read(fd, buf)
-		if err == unix.EINTR {
-			continue
-		}
-		return string(buf[:max(n, 0)]), os.NewSyscallError("read", err)
 	}
 }
 
@@ -202,9 +180,9 @@ func (s *Start) part() (finish func() error) {
 		return func() error {
 			word, err := a.hear()
 			if err == nil && word == "" { // it was ended
-				return release(a.path, dir)
+				return networks.Release(a.path, dir, environment())
 			}
-			return released(word, err)
+			return networks.Released(word, err)
 		}
 	}
 	return releasing(a.path, dir)
@@ -226,34 +204,12 @@ func (a *attachment) toRun() (env []string, err error) {
 	return append(env, contract.EnvNetworkFD+"="+strconv.Itoa(a.socket)), nil
 }
 
-// releasing gives back what the pod in dir held of networks; the function that
-// is returned waits until that is done. It does not wait for the program's end:
-// the kernel may take its time for that.
+// releasing is networks.Release beside what the caller goes on with; the function
+// that is returned waits until that is done.
 func releasing(path, dir string) (finish func() error) {
 	done := make(chan error, 1)
-	go func() { done <- release(path, dir) }()
+	go func() { done <- networks.Release(path, dir, environment()) }()
 	return func() error { return <-done }
-}
-
-func release(path, dir string) error {
-	var ends [2]int
-	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
-		return os.NewSyscallError("pipe2", err)
-	}
-	defer unix.Close(ends[0])
-	_, err := startNetwork(path, contract.NetworkRelease, dir, ends[1])
-	unix.Close(ends[1])
-	if err != nil {
-		return err
-	}
-	return released(hearWord(ends[0]))
-}
-
-func released(word string, err error) error {
-	if err == nil && word != contract.NetworkDone {
-		err = errors.New("cannot give the pod's networks back: " + word)
-	}
-	return err
 }
 
 // collectNetworks gives back what a pod that has ended holds of networks.
@@ -266,5 +222,5 @@ func collectNetworks(p *lifecycle.Pod) error {
 	if err != nil {
 		return err
 	}
-	return release(path, p.Dir())
+	return networks.Release(path, p.Dir(), environment())
 }
