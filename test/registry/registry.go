@@ -59,7 +59,7 @@ func Start(dir string) (*Server, error) {
 	}
 	s := &Server{Addr: ln.Addr().String(), stopped: make(chan struct{}), blobs: map[string]int{}}
 	quiet := log.New(io.Discard, "", 0)
-	inner := ggcr.New(ggcr.WithBlobHandler(ggcr.NewDiskBlobHandler(dir)), ggcr.WithReferrersSupport(true), ggcr.Logger(quiet))
+	inner := ggcr.New(ggcr.WithBlobHandler(keeper{ggcr.NewDiskBlobHandler(dir).(onDisk), dir}), ggcr.WithReferrersSupport(true), ggcr.Logger(quiet))
 	s.server = &http.Server{Handler: s.wrap(inner), ErrorLog: quiet, ReadHeaderTimeout: time.Minute}
 	go func() { _ = s.server.Serve(ln) }()
 	return s, nil
