@@ -79,6 +79,7 @@ func (c *cli) run(w *wish) error {
 	if err := c.needRoot(); err != nil {
 		return err
 	}
+	launch.Calm()
 	c.clock.on = w.timing
 	flavor, err := w.flavor.find(c.global.config)
 	if err != nil {

@@ -46,6 +46,7 @@ func (c *cli) runPrepared(uuid string, o prepare.Options) error {
 	if err := c.needRoot(); err != nil {
 		return err
 	}
+	launch.Calm()
 	p, err := c.openPod(uuid)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,6 +34,29 @@ func TestExitStatus(t *testing.T) {
 	}
 	if r := h.Rkt("run", "--net=host", image(t, images.Tiny), "--exec=/no/such/program"); r.Status != 254 || !strings.Contains(r.Stderr, "/no/such/program") {
 		t.Errorf("a missing program: exit status %d, stderr %q; want 254 and its name", r.Status, r.Stderr)
+	}
+}
+
+// TestScheduling: what rkt does to its own threads does not reach the app, and
+// what the caller chose does.
+func TestScheduling(t *testing.T) {
+	h := host(t)
+	script := `read -r stat </proc/self/stat; set -- $stat; echo "policy ${41}"`
+	for _, way := range []struct {
+		chrt []string
+		want string
+	}{{nil, "policy 0"}, {[]string{"chrt", "-b", "0"}, "policy 3"}, {[]string{"chrt", "-i", "0"}, "policy 5"}, {[]string{"chrt", "-r", "5"}, "policy 2"}} {
+		for _, apps := range []int{1, 2} { // the first process starts one, init starts several
+			args := []string{"run", "--net=host"}
+			for i := range apps {
+				args = append(args, image(t, images.Tiny), fmt.Sprintf("--name=a%d", i), "--exec=/bin/sh", "--", "-c", script, "---")
+			}
+			h.Under = way.chrt
+			r := h.Rkt(args...)
+			if r.Status != 0 || strings.Count(r.Stdout, way.want) != apps {
+				t.Errorf("%v, %d apps: status %d, %q; want %s\n%s", way.chrt, apps, r.Status, r.Stdout, way.want, r.Stderr)
+			}
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,6 +28,7 @@ type Host struct {
 	Dir     string   // the data directory
 	Env     []string // the environment of every rkt started from here
 	Flags   []string // global flags beside --dir
+	Under   []string // a program, and its arguments, that executes rkt
 }
 
 // New makes an empty data directory. When the test ends, whatever still runs
@@ -122,7 +124,8 @@ func (h *Host) Feed(text string, args ...string) Result {
 }
 
 func (h *Host) command(ctx context.Context, args []string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, h.install.Bin("rkt"), append(append([]string{"--dir=" + h.Dir}, h.Flags...), args...)...)
+	argv := slices.Concat(h.Under, []string{h.install.Bin("rkt"), "--dir=" + h.Dir}, h.Flags, args)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = h.Env
 	cmd.WaitDelay = 5 * time.Second
 	return cmd

@@ -19,6 +19,7 @@ import (
 
 	"github.com/rkt/rkt/internal/failpoint"
 	"github.com/rkt/rkt/internal/linux/mount"
+	"github.com/rkt/rkt/internal/linux/sched"
 	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
 	"github.com/rkt/rkt/internal/stage1/assemble"
@@ -60,6 +61,23 @@ type Clock interface {
 	Print()
 }
 
+// calm tells that Calm has done something.
+var calm bool
+
+// Calm keeps Go's monitor from taking the processor from what starts a pod: it
+// wakes every 70 µs, which costs a start a twentieth of its time. The program
+// calls it once and early; it has no effect on the pod.
+func Calm() {
+	// Not if the caller chose how rkt is to be scheduled.
+	if p, err := sched.Get(0); err != nil || p != sched.Normal {
+		return
+	}
+	// It is the first thread that the runtime makes.
+	if monitor := sched.Second(); monitor > 0 {
+		calm = sched.Set(monitor, sched.Batch) == nil
+	}
+}
+
 // Begin begins to assemble a pod. Of doc only the network, HostIPC and Insecure
 // are looked at, so that the rest may be written meanwhile, by another goroutine.
 // A flavor without `init` assembles pods itself. clock may be nil.
@@ -69,6 +87,12 @@ type Clock interface {
 // which must follow unless Exec does.
 func Begin(f Flavor, doc *contract.Pod, clock Clock) (*Start, error) {
 	runtime.LockOSThread()
+	if p, err := sched.Get(0); calm && (err != nil || p != sched.Normal) {
+		// The monitor made this thread, and the pod inherits from it.
+		if err := sched.Set(0, sched.Normal); err != nil {
+			return nil, err
+		}
+	}
 	// What the caller of rkt left open is not the pod's.
 	if err := unix.CloseRange(3, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return nil, os.NewSyscallError("close_range", err)
