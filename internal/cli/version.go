@@ -11,7 +11,7 @@ import (
 )
 
 // features are what this build can do that another might not.
-const features = "+OCI +ACI +SECCOMP -CNI -TPM -SDJOURNAL"
+const features = "+OCI +ACI +SECCOMP +CNI -TPM -SDJOURNAL"
 
 func newVersion(c *cli) *command {
 	var format outputFormat
