@@ -70,6 +70,7 @@ var imports = []struct{ pkg, may, why string }{
 	{"stage1/appinit/...", "stage1/contract stage1/appinit/... linux/...", "the last metres; paid at every start"},
 	{"stage1/assemble", "stage1/contract stage1/appinit linux/...", "what stage0 does of stage1, for flavors that ask for it; paid at every start"},
 	{"stage1/networks", "stage1/contract", "what stage0 and a flavor both say to the program of networks"},
+	{"stage1/fly/...", "stage1/contract stage1/appinit/... stage1/fly/... linux/...", "a flavor sees the contract, appinit and the floor"},
 	{"stage1/native/...", "stage1/networks stage1/contract stage1/appinit/... stage1/native/... linux/...", "a flavor sees the contract, appinit and the floor"},
 
 	{"ui", "", "the only package that knows a terminal, and knows nothing else"},
@@ -103,6 +104,13 @@ var programs = []struct {
 		never: "net net/http crypto/tls encoding/json encoding/xml regexp text/template html/template testing " +
 			module + "internal/image/... " + module + "internal/pod/... " + module + "internal/cli " + module + "internal/ui",
 		why: "paid at every start, as the pod's first process",
+	},
+	{
+		name:    "cmd/stage1-fly",
+		modules: "golang.org/x/sys",
+		never: "net net/http crypto/tls encoding/json encoding/xml regexp text/template html/template testing " +
+			module + "internal/image/... " + module + "internal/pod/... " + module + "internal/cli " + module + "internal/ui",
+		why: "stays in rkt's place as long as the pod lives",
 	},
 	{
 		name:    "cmd/network",

@@ -300,6 +300,6 @@ func unavailable(fs *pflag.FlagSet) {
 	refuse(fs, "private-users", "true", "this version of rkt has no user namespaces")
 	refuse(fs, "mds-register", "true", "this version of rkt has no metadata service")
 	for _, name := range []string{"stage1-url", "stage1-path", "stage1-hash", "stage1-from-dir"} {
-		refuse(fs, name, "", "this version of rkt only has the flavors installed beside it; choose one with --stage1-name")
+		refuse(fs, name, "", "this version of rkt only has the flavors installed beside it; choose native or fly with --stage1-name")
 	}
 }

@@ -34,6 +34,7 @@ func Build(dir, tags string) (Install, error) {
 		"fetch":         filepath.Join(libexec, "fetch"),
 		"network":       filepath.Join(libexec, "network"),
 		"stage1-native": filepath.Join(libexec, "stage1-native"),
+		"stage1-fly":    filepath.Join(libexec, "stage1-fly"),
 	} {
 		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-tags", tags, "-o", out+".new", "./cmd/"+program)
 		cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
@@ -52,11 +53,16 @@ func Build(dir, tags string) (Install, error) {
 			return Install{}, err
 		}
 	}
-	manifest, err := exec.Command(filepath.Join(libexec, "stage1-native"), "manifest").Output()
-	if err != nil {
-		return Install{}, fmt.Errorf("cannot make the flavor's manifest: %w", err)
+	for _, flavor := range []string{"stage1-native", "stage1-fly"} {
+		manifest, err := exec.Command(filepath.Join(libexec, flavor), "manifest").Output()
+		if err == nil {
+			err = os.WriteFile(filepath.Join(libexec, flavor+".json"), manifest, 0o644)
+		}
+		if err != nil {
+			return Install{}, fmt.Errorf("cannot make the flavor's manifest: %w", err)
+		}
 	}
-	return Install{dir}, os.WriteFile(filepath.Join(libexec, "stage1-native.json"), manifest, 0o644)
+	return Install{dir}, nil
 }
 
 // moduleRoot is the directory of go.mod, above the working directory.

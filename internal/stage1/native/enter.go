@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -56,7 +55,7 @@ func Enter(name string, argv []string) (int, error) {
 	if p.User, err = appinit.LookupUser(root, app.User, app.Group, app.SupplementaryGIDs); err != nil {
 		return 0, fmt.Errorf("cannot enter app %q: %w", name, err)
 	}
-	p.Env = withTerm(p.Env)
+	p.Env = appinit.WithTerm(p.Env)
 	if p.Program, err = appinit.LookupProgram(root, argv[0], p.Dir, p.Env); err != nil {
 		return 0, fmt.Errorf("cannot enter app %q: %w", name, err)
 	}
@@ -119,20 +118,6 @@ func sameNamespace(a, b int) bool {
 	la, err1 := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", a))
 	lb, err2 := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", b))
 	return err1 == nil && err2 == nil && la == lb
-}
-
-// withTerm adds the caller's TERM unless the app has one.
-func withTerm(env []string) []string {
-	term, ok := os.LookupEnv("TERM")
-	if !ok || term == "" {
-		return env
-	}
-	for _, e := range env {
-		if strings.HasPrefix(e, "TERM=") {
-			return env
-		}
-	}
-	return append(env[:len(env):len(env)], "TERM="+term)
 }
 
 // attend starts the process on the caller's streams, or on a pty of the pod's
