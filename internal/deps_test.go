@@ -54,9 +54,11 @@ var imports = []struct{ pkg, may, why string }{
 	{"image/tree", "image image/settle image/store linux/...", "which trees make a root; removal"},
 
 	{"pod", "image image/ref image/aci", "the noun of the second room does no I/O"},
+	{"pod/cdi", "", "reads what administrators say of devices; knows no pod"},
+	{"pod/yamljson", "", "YAML in, JSON out; linked by the helper only"},
 	{"pod/kube", "image image/ref image/aci pod", "YAML in, PodManifest out; linked by the helper only"},
 	{"pod/lifecycle", "image pod stage1/contract linux/...", "directory = phase; reads the document, knows nothing of what starts or fetches"},
-	{"pod/prepare", "image image/ref image/aci image/store image/tree pod pod/lifecycle stage1/contract config linux/...",
+	{"pod/prepare", "image image/ref image/aci image/store image/tree pod pod/cdi pod/lifecycle stage1/contract config linux/...",
 		"where the rooms meet; flavors are data to it, not imports"},
 	{"pod/launch", "image pod pod/lifecycle stage1/contract stage1/assemble stage1/networks linux/...", "the last code of stage0; reads no image, knows no flavor"},
 	{"pod/network/lease", "pod linux/...", "files and a lock; knows not what is leased"},
@@ -94,7 +96,7 @@ var programs = []struct {
 		modules: "golang.org/x/sys github.com/spf13/pflag",
 		never: "net/http crypto/tls crypto/x509 encoding/xml testing " +
 			module + "internal/image/source/... " + module + "internal/image/unpack/... " +
-			module + "internal/pod/kube " + module + "internal/pod/network/... " + module + "internal/linux/netlink " + module + "internal/linux/nft " +
+			module + "internal/pod/kube " + module + "internal/pod/yamljson " + module + "internal/pod/network/... " + module + "internal/linux/netlink " + module + "internal/linux/nft " +
 			module + "internal/stage1/native/...",
 		why: "on every container's path: starts in about 2 ms, and talks to no stranger",
 	},

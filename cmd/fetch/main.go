@@ -2,7 +2,7 @@
 
 // Command fetch is rkt's helper for what strangers made: it reads images from
 // registries, layouts and archives, packs and unpacks layers, checks signatures,
-// and reads Kubernetes Pods in YAML. It is started by rkt (package
+// and reads YAML. It is started by rkt (package
 // internal/image/fetch), not by people.
 package main
 
@@ -17,7 +17,11 @@ import (
 	"github.com/rkt/rkt/internal/image/source"
 	"github.com/rkt/rkt/internal/image/unpack"
 	"github.com/rkt/rkt/internal/pod/kube"
+	"github.com/rkt/rkt/internal/pod/yamljson"
 )
+
+// maxYAML is the most bytes that are turned into JSON.
+const maxYAML = 4 << 20
 
 func main() {
 	if err := run(context.Background(), os.Args[1:]); err != nil {
@@ -55,6 +59,13 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 		_, err = os.Stdout.Write(manifest)
+		return err
+	case len(args) == 1 && kind == wall.YAML:
+		text, err := yamljson.Convert(os.Stdin, maxYAML)
+		if err != nil {
+			return err
+		}
+		_, err = os.Stdout.Write(text)
 		return err
 	}
 	return errors.New("cannot run: this program is started by rkt")

@@ -13,6 +13,7 @@ import (
 
 func main() {
 	os.Exit(entry.Main(os.Args[1:], entry.Points{
-		Init: native.Init, Run: native.Run, Enter: native.Enter, Stop: native.Stop, GC: native.GC, Manifest: native.Manifest,
+		Init: native.Init, Run: native.Run, Enter: native.Enter, Stop: native.Stop, GC: native.GC,
+		Pause: native.Pause, Resume: native.Resume, Manifest: native.Manifest,
 	}))
 }

@@ -86,6 +86,8 @@ func verbs() []verb {
 		{name: "run-prepared", make: newRunPrepared},
 		{name: "enter", make: newEnter},
 		{name: "stop", make: newStop},
+		{name: "pause", make: newPause},
+		{name: "resume", make: newResume},
 		{name: "rm", make: newRm},
 		{name: "gc", make: newGC},
 		{name: "list", make: newList},

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/rkt/rkt/internal/image"
+	"github.com/rkt/rkt/internal/linux/devcgroup"
 	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/pod/prepare"
 	"github.com/rkt/rkt/internal/stage1/contract"
@@ -227,6 +229,20 @@ func (w *wish) registerIsolation(fs *pflag.FlagSet) {
 	}
 	caps("caps-retain", "the only capabilities the app may have", func(a *req) *[]string { return &a.CapsRetain })
 	caps("caps-remove", "capabilities to take away from the default ones", func(a *req) *[]string { return &a.CapsRemove })
+	w.app(fs, "device", "DEVICE", "a device of the host's that the app may use: /dev/X[:/dev/Y][:rwm], a directory of such, or a CDI name as vendor.com/class=name; may be repeated", func(a *req, s string) error {
+		d, err := pod.ParseDevice(s)
+		if err == nil {
+			a.Isolators, err = pod.AddDevices(a.Isolators, pod.Devices{Devices: []pod.Device{d}})
+		}
+		return err
+	})
+	w.app(fs, "device-cgroup-rule", "RULE", "devices that the app may use if it has or makes a node, as \"c 189:* rwm\"; may be repeated", func(a *req, s string) error {
+		_, err := devcgroup.ParseRule(s)
+		if err == nil {
+			a.Isolators, err = pod.AddDevices(a.Isolators, pod.Devices{Rules: []string{s}})
+		}
+		return err
+	})
 	w.app(fs, "seccomp", "FILTER", "system calls the app may make: mode=retain|remove[,errno=EXXX],NAME|@GROUP,…", func(a *req, s string) error {
 		f, err := pod.ParseSeccomp(s)
 		if err == nil {
@@ -234,6 +250,17 @@ func (w *wish) registerIsolation(fs *pflag.FlagSet) {
 		}
 		return err
 	})
+	label := func(name, typ, usage string, make func(s string) (image.Isolator, error)) {
+		w.app(fs, name, typ, usage, func(a *req, s string) error {
+			i, err := make(s)
+			if err != nil {
+				return err
+			}
+			return addIsolator(&a.Isolators, i)
+		})
+	}
+	label("apparmor-profile", "PROFILE", "the AppArmor profile, loaded on this host, that the app is confined by", pod.AppArmorIsolator)
+	label("selinux-context", "USER:ROLE:TYPE[:LEVEL]", "the SELinux context that the app runs in", pod.ParseSELinux)
 	w.app(fs, "no-new-privs", "bool", "never let the app gain privileges through programs it runs", func(a *req, s string) error {
 		b, err := strconv.ParseBool(s)
 		if err != nil {

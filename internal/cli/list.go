@@ -141,7 +141,7 @@ func (v *podView) rows(t *ui.Table, full bool, now time.Time) {
 		if len(apps) > 0 {
 			app, name, imageID = apps[i].Name, imageName(&apps[i]), shortImageID(apps[i].Image.ID)
 		}
-		cells := []string{id, app, name, imageID, string(v.state), created, started, v.addresses()}
+		cells := []string{id, app, name, imageID, v.shown(), created, started, v.addresses()}
 		if i > 0 {
 			cells = []string{"", app, name, imageID, "", "", "", ""}
 		}

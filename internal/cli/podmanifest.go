@@ -33,7 +33,7 @@ func (c *cli) readManifest(w *wish) error {
 		return fmt.Errorf("cannot read pod manifest: %w", err)
 	}
 	if !isAppc(text) {
-		if text, err = convertManifest(text); err != nil {
+		if text, err = convert(wall.PodManifest, text, pod.MaxManifestSize); err != nil {
 			return fmt.Errorf("cannot use pod manifest %q: %w", w.podManifest, err)
 		}
 	}
@@ -61,9 +61,9 @@ func isAppc(text []byte) bool {
 	return err != nil || kinds.ACKind != "" || kinds.Kind == ""
 }
 
-// convertManifest has the helper turn a Kubernetes Pod into an appc manifest:
-// rkt itself reads no YAML.
-func convertManifest(text []byte) ([]byte, error) {
+// convert has the helper turn a Kubernetes Pod into an appc manifest, or YAML into
+// JSON: rkt itself reads no YAML.
+func convert(kind wall.Kind, text []byte, limit int64) ([]byte, error) {
 	helper, err := launch.HelperPath("fetch")
 	if err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func convertManifest(text []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer take.Close()
-	c := wall.Command{Kind: wall.PodManifest, Path: helper, Files: []*os.File{in, out}, Stderr: &said}
+	c := wall.Command{Kind: kind, Path: helper, Files: []*os.File{in, out}, Stderr: &said}
 	c.Args = []string{string(c.Kind)}
 	p, err := c.Start(context.Background())
 	_, _ = in.Close(), out.Close()
@@ -91,7 +91,7 @@ func convertManifest(text []byte) ([]byte, error) {
 		_, _ = give.Write(text) // a helper that is gone says why below
 		_ = give.Close()
 	}()
-	manifest, rerr := readLimited(take, pod.MaxManifestSize)
+	manifest, rerr := readLimited(take, limit)
 	if rerr != nil {
 		p.Kill()
 	}

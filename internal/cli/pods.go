@@ -83,6 +83,15 @@ type podView struct {
 	created  time.Time
 	events   contract.Events // empty if it was never started
 	networks []contract.Attached
+	paused   bool
+}
+
+// shown is the state that tables and JSON have.
+func (v *podView) shown() string {
+	if v.paused {
+		return "paused"
+	}
+	return string(v.state)
 }
 
 // look reads what tables show. A pod that is gone is lifecycle.ErrNotFound. A
@@ -104,6 +113,7 @@ func look(p *lifecycle.Pod) (v podView, err error) {
 			return v, err
 		}
 		v.networks = n.Networks
+		v.paused = isPaused(p, v.state)
 	}
 	v.manifest, err = p.Manifest()
 	if errors.Is(err, fs.ErrNotExist) && !ran(v.state) {
@@ -139,7 +149,7 @@ func ran(s lifecycle.State) bool {
 
 // json adds what only JSON shows: what apps mount.
 func (v *podView) json(p *lifecycle.Pod) (podJSON, error) {
-	j := podJSON{Name: string(v.id), State: string(v.state), CreatedAt: nanos(v.created), StartedAt: nanos(v.events.Started)}
+	j := podJSON{Name: string(v.id), State: v.shown(), CreatedAt: nanos(v.created), StartedAt: nanos(v.events.Started)}
 	for _, n := range v.networks {
 		j.Networks = append(j.Networks, networkJSON{n.NetName, n.NetConf, n.PluginPath, n.IfName, n.IP, n.Args, n.Mask,
 			n.IP6, n.Prefix6, n.MAC, n.HostIfName})

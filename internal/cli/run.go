@@ -221,6 +221,7 @@ func (c *cli) fill(w *wish, refs []imageRef, records []image.Record) error {
 	}
 	w.env.into(&w.Request)
 	w.AllowUntrusted = c.global.insecure.image
+	w.CDI = c.describedDevices
 	w.Options.Insecure = c.insecureDocument()
 	if err := c.networkPlaces(&w.Options); err != nil {
 		return err

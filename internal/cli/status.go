@@ -93,7 +93,7 @@ func (c *cli) status(p *lifecycle.Pod, format outputFormat) error {
 	}
 	var b strings.Builder
 	line := func(key, value string) { b.WriteString(key + "=" + ui.Escape(value) + "\n") }
-	line("state", string(v.state))
+	line("state", v.shown())
 	line("created", ui.Full(v.created))
 	if !v.events.Started.IsZero() {
 		line("started", ui.Full(v.events.Started))

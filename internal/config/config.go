@@ -106,6 +106,9 @@ type Paths struct {
 	// others; CNIPlugins are directories of CNI plugins, before the usual ones.
 	CNINetworks []string `json:"cni-networks,omitempty"`
 	CNIPlugins  []string `json:"cni-plugins,omitempty"`
+	// CDISpecs are directories of specifications of devices, the last first in
+	// rank; nil is the usual ones.
+	CDISpecs []string `json:"cdi-specs,omitempty"`
 }
 
 // Stage1 is the default flavor.

@@ -70,7 +70,7 @@ func TestLoad(t *testing.T) {
 		},
 		DockerAuth: map[string]BasicAuth{"registry-1.docker.io": {"u", "p"}},
 		Registries: map[string]RegistryRules{"r.example:5000": {true, []string{"m.example", "http://[::1]:5000/cache"}}},
-		Paths:      Paths{"/b", "/s", []string{}, []string{"/opt/p"}},
+		Paths:      Paths{"/b", "/s", []string{}, []string{"/opt/p"}, nil},
 		Stage1:     Stage1{"n", "1", "/x/native.json"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -159,7 +159,8 @@ func (c *Config) parsePaths(text []byte, file string, seen once) error {
 		key  string
 		list []string
 		to   *[]string
-	}{{"cni-networks", f.CNINetworks, &c.Paths.CNINetworks}, {"cni-plugins", f.CNIPlugins, &c.Paths.CNIPlugins}} {
+	}{{"cni-networks", f.CNINetworks, &c.Paths.CNINetworks}, {"cni-plugins", f.CNIPlugins, &c.Paths.CNIPlugins},
+		{"cdi-specs", f.CDISpecs, &c.Paths.CDISpecs}} {
 		if l.list == nil {
 			continue
 		}

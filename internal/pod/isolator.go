@@ -20,6 +20,7 @@ import (
 const (
 	IsolatorCapsRetain    = "os/linux/capabilities-retain-set"
 	IsolatorCapsRemove    = "os/linux/capabilities-remove-set"
+	IsolatorCapsAmbient   = "os/linux/capabilities-ambient-set" // rkt's own; {"set": […]}
 	IsolatorNoNewPrivs    = "os/linux/no-new-privileges"
 	IsolatorSeccompRetain = "os/linux/seccomp-retain-set"
 	IsolatorSeccompRemove = "os/linux/seccomp-remove-set"
@@ -179,12 +180,18 @@ func nonNil(s []string) []string {
 type Isolation struct {
 	// Capabilities is the bounding set, sorted; nil if nothing was said.
 	Capabilities []string
-	Seccomp      *Seccomp // nil if nothing was said
-	NoNewPrivs   *bool
-	OOMScoreAdj  *int
-	Limits       Limits
-	Rlimits      []Rlimit          // sorted by name
-	Sysctls      map[string]string // a pod's
+	// Ambient are those that an app of another user than root starts with,
+	// sorted: what was asked for by name (docs/isolators.md).
+	Ambient     []string
+	Devices     *Devices // nil if nothing was said
+	Seccomp     *Seccomp // nil if nothing was said
+	NoNewPrivs  *bool
+	OOMScoreAdj *int
+	AppArmor    string // a profile; "" if nothing was said
+	SELinux     string // a context; "" if nothing was said
+	Limits      Limits
+	Rlimits     []Rlimit          // sorted by name
+	Sysctls     map[string]string // a pod's
 
 	cpuRequest int64 // thousandths of a processor
 }
@@ -237,12 +244,31 @@ func isolate(list []image.Isolator) (*Isolation, error) {
 		return nil, errors.New("system calls cannot be both retained and removed")
 	}
 	is.shares()
-	return is, nil
+	return is, is.ambient(seen[IsolatorCapsRetain], seen[IsolatorCapsAmbient])
+}
+
+// ambient: what is retained by name is meant for the app whoever it runs as,
+// unless its ambient set says less. Neither the default set nor what a remove set
+// leaves of it was asked for.
+func (is *Isolation) ambient(retained, said bool) error {
+	bounding := is.Capabilities
+	if bounding == nil {
+		bounding = DefaultCapabilities()
+	}
+	for _, c := range is.Ambient {
+		if !slices.Contains(bounding, c) {
+			return fmt.Errorf("isolator %q: the app may not have %s", IsolatorCapsAmbient, c)
+		}
+	}
+	if retained && !said {
+		is.Ambient = slices.Clone(is.Capabilities)
+	}
+	return nil
 }
 
 func (is *Isolation) add(i image.Isolator) error {
 	switch i.Name {
-	case IsolatorCapsRetain, IsolatorCapsRemove:
+	case IsolatorCapsRetain, IsolatorCapsRemove, IsolatorCapsAmbient:
 		var v capsValue
 		if err := strict(i.Value, &v); err != nil {
 			return err
@@ -261,7 +287,12 @@ func (is *Isolation) add(i image.Isolator) error {
 		}
 		set = nonNil(slices.Clone(set))
 		slices.Sort(set)
-		is.Capabilities = slices.Compact(set)
+		set = slices.Compact(set)
+		if i.Name == IsolatorCapsAmbient {
+			is.Ambient = set
+		} else {
+			is.Capabilities = set
+		}
 	case IsolatorSeccompRetain, IsolatorSeccompRemove:
 		var v seccompValue
 		if err := strict(i.Value, &v); err != nil {
@@ -269,6 +300,8 @@ func (is *Isolation) add(i image.Isolator) error {
 		}
 		is.Seccomp = &Seccomp{i.Name == IsolatorSeccompRetain, v.Set, v.Errno}
 		return is.Seccomp.validate()
+	case IsolatorDevices:
+		return is.addDevices(i.Value)
 	case IsolatorNoNewPrivs:
 		return strict(i.Value, &is.NoNewPrivs)
 	case IsolatorOOMScoreAdj:
@@ -281,7 +314,10 @@ func (is *Isolation) add(i image.Isolator) error {
 		}
 		is.OOMScoreAdj = &n
 	default:
-		known, err := is.addResource(i)
+		known, err := is.addLabel(i)
+		if !known {
+			known, err = is.addResource(i)
+		}
 		if !known {
 			return &UnknownIsolatorError{i.Name}
 		}

@@ -366,8 +366,9 @@ func validateCPUSet(s string) error {
 func PodIsolate(list []image.Isolator) (*Isolation, error) {
 	for _, i := range list {
 		switch i.Name {
-		case IsolatorCapsRetain, IsolatorCapsRemove, IsolatorNoNewPrivs, IsolatorSeccompRetain, IsolatorSeccompRemove,
-			IsolatorOOMScoreAdj, IsolatorRlimits:
+		case IsolatorCapsRetain, IsolatorCapsRemove, IsolatorCapsAmbient, IsolatorNoNewPrivs, IsolatorSeccompRetain, IsolatorSeccompRemove,
+			IsolatorOOMScoreAdj, IsolatorRlimits, IsolatorDevices,
+			IsolatorAppArmor, IsolatorSELinux:
 			return nil, fmt.Errorf("isolator %q belongs to an app, not to the pod", i.Name)
 		}
 	}

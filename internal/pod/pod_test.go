@@ -229,7 +229,7 @@ func TestIsolate(t *testing.T) {
 	if is, err := Isolate(nil); err != nil || is.Capabilities != nil || is.Seccomp != nil {
 		t.Errorf("nothing said: %+v, %v", is, err)
 	}
-	for _, name := range []string{"resource/network-bandwidth", "os/linux/apparmor-profile", "os/linux/selinux-context", "x"} {
+	for _, name := range []string{"resource/network-bandwidth", "x"} {
 		_, err := Isolate([]image.Isolator{{Name: name, Value: image.Raw(`{}`)}})
 		u, ok := err.(*UnknownIsolatorError)
 		if !ok || u.Name != name || !strings.Contains(err.Error(), name) || u.Hint() == "" {
@@ -443,4 +443,111 @@ func FuzzParseSeccomp(f *testing.F) {
 			t.Fatalf("%+v, %+v, %v", p, is, err)
 		}
 	})
+}
+
+func TestAmbient(t *testing.T) {
+	retain, remove := CapsIsolator(IsolatorCapsRetain, []string{"CAP_KILL", "CAP_CHOWN"}), CapsIsolator(IsolatorCapsRemove, []string{"CAP_KILL"})
+	ambient := func(names ...string) image.Isolator { return CapsIsolator(IsolatorCapsAmbient, names) }
+	for _, c := range []struct {
+		list []image.Isolator
+		want string
+	}{
+		{nil, ""},
+		{[]image.Isolator{remove}, ""},
+		{[]image.Isolator{retain}, "CAP_CHOWN CAP_KILL"},
+		{[]image.Isolator{ambient("CAP_KILL"), retain}, "CAP_KILL"},
+		{[]image.Isolator{retain, ambient()}, ""},
+		{[]image.Isolator{ambient("CAP_SETUID")}, "CAP_SETUID"},
+		{[]image.Isolator{remove, ambient("CAP_CHOWN")}, "CAP_CHOWN"},
+	} {
+		is, err := Isolate(c.list)
+		if err != nil || strings.Join(is.Ambient, " ") != c.want {
+			t.Errorf("%v: %+v, %v, want %q", c.list, is, err, c.want)
+		}
+	}
+	for _, list := range [][]image.Isolator{{retain, ambient("CAP_SETUID")}, {remove, ambient("CAP_KILL")}, {ambient("CAP_SYS_ADMIN")}} {
+		if _, err := Isolate(list); err == nil {
+			t.Errorf("%v: no error, though the app may not have it", list)
+		}
+	}
+	if _, err := PodIsolate([]image.Isolator{ambient()}); err == nil {
+		t.Error("a pod takes it")
+	}
+}
+
+func TestParseDevice(t *testing.T) {
+	for text, want := range map[string]Device{
+		"/dev/fuse":               {Source: "/dev/fuse"},
+		"/dev/fuse:rw":            {Source: "/dev/fuse", Access: "rw"},
+		"/dev/fuse:/dev/x":        {Source: "/dev/fuse", Target: "/dev/x"},
+		"/dev/fuse:/dev/x:r":      {Source: "/dev/fuse", Target: "/dev/x", Access: "r"},
+		"vendor.com/class=name":   {CDI: "vendor.com/class=name"},
+		"nvidia.com/gpu=0:1":      {CDI: "nvidia.com/gpu=0:1"},
+		"vendor.com/net.x=a.b_-c": {CDI: "vendor.com/net.x=a.b_-c"},
+	} {
+		if d, err := ParseDevice(text); err != nil || d != want {
+			t.Errorf("%q: %+v, %v, want %+v", text, d, err, want)
+		}
+	}
+	for _, text := range []string{"", "fuse", "/dev/fuse:", "/dev/fuse:/dev/x:", "/dev/fuse:rr", "/dev/fuse:/dev/x:r:w", "vendor.com/class", "class=x", "a/b=", "a/b=c,d", "/dev/a\nb"} {
+		if d, err := ParseDevice(text); err == nil {
+			t.Errorf("%q: taken as %+v", text, d)
+		}
+	}
+	list, err := AddDevices(nil, Devices{Devices: []Device{{Source: "/dev/a"}}})
+	if err == nil {
+		list, err = AddDevices(list, Devices{Rules: []string{"c 1:3 r"}})
+	}
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	is, err := Isolate(list)
+	if err != nil || len(is.Devices.Devices) != 1 || len(is.Devices.Rules) != 1 {
+		t.Errorf("%+v, %v", is, err)
+	}
+	for _, value := range []string{`{"devices": [{"source": "dev"}]}`, `{"devices": [{}]}`, `{"devices": [{"source": "/a", "access": "x"}]}`, `{"devices": [{"cdi": "a/b=c", "source": "/x"}]}`, `{"device": []}`} {
+		if _, err := Isolate([]image.Isolator{{Name: IsolatorDevices, Value: image.Raw(value)}}); err == nil {
+			t.Errorf("%s: no error", value)
+		}
+	}
+	if _, err := PodIsolate(list); err == nil {
+		t.Error("a pod takes devices")
+	}
+}
+
+func TestLabels(t *testing.T) {
+	for text, want := range map[string]string{
+		"u:r:t":          "u:r:t:s0",
+		"u:r:t:s0:c1,c2": "u:r:t:s0:c1,c2",
+		"::t":            "system_u:system_r:t:s0",
+	} {
+		i, err := ParseSELinux(text)
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		if is, err := Isolate([]image.Isolator{i}); err != nil || is.SELinux != want {
+			t.Errorf("%q: %+v, %v, want %q", text, is, err, want)
+		}
+	}
+	for _, text := range []string{"", "u:r", "u r:r:t", "u:r:t:s0/1"} {
+		if _, err := ParseSELinux(text); err == nil {
+			t.Errorf("%q: no error", text)
+		}
+	}
+	for _, profile := range []string{"", "a b", "a\nb"} {
+		if _, err := AppArmorIsolator(profile); err == nil {
+			t.Errorf("%q: no error", profile)
+		}
+	}
+	i, err := AppArmorIsolator("docker-default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if is, err := Isolate([]image.Isolator{i}); err != nil || is.AppArmor != "docker-default" {
+		t.Errorf("%+v, %v", is, err)
+	}
+	if _, err := PodIsolate([]image.Isolator{i}); err == nil {
+		t.Error("a pod takes it")
+	}
 }

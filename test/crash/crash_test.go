@@ -89,6 +89,8 @@ func stories() map[string]story {
 			command: []string{"run", "--net=none", "--volume=v,kind=empty", tiny, "--mount=volume=v,target=/v", "--readonly-rootfs=true", "--exec=/bin/sleep", "--", "0.1"}},
 		"run with limits": {before: [][]string{fetch}, again: true,
 			command: []string{"run", "--net=none", "--pids-limit=100", tiny, "--memory=64M", "--cpu=1", "--exec=/bin/sleep", "--", "0.1"}},
+		"run with devices": {before: [][]string{fetch}, again: true,
+			command: []string{"run", "--net=none", tiny, "--device=/dev/null:/dev/x", "--exec=/bin/sleep", "--", "0.1"}},
 		"run of two apps": {before: [][]string{fetch}, again: true,
 			command: []string{"run", "--net=none", tiny, "--name=a", "--exec=/bin/true", tiny, "--name=b", "--exec=/bin/true"}},
 		"run on a network": {before: [][]string{fetch}, again: true,

@@ -188,3 +188,26 @@ func TestFirstProcessTellsNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestMaskedPaths: what Docker (moby, October 2026), containerd and podman mask by
+// default shows nothing, and what they make read-only is.
+func TestMaskedPaths(t *testing.T) {
+	h := host(t)
+	r := tiny(t, h, nil, nil, `
+for p in /proc/acpi /proc/asound /proc/interrupts /proc/kcore /proc/keys /proc/latency_stats /proc/timer_list /proc/timer_stats /proc/sched_debug /proc/scsi \
+	/sys/firmware /sys/devices/virtual/powercap /sys/fs/selinux /sys/dev/block /sys/devices/system/cpu/cpu*/thermal_throttle; do
+	if test -d $p; then test -z "$(ls -A $p)" || echo "shows $p"; elif test -e $p; then test -z "$(head -c1 $p)" || echo "shows $p"; fi
+	if test -e $p; then umount $p 2>/dev/null && echo "unmasked $p"; fi
+done
+for p in /proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger /sys; do
+	if test -e $p; then grep -q " $p ro," /proc/self/mountinfo || echo "writable $p"; fi
+	if test -e $p; then mount -o remount,rw,bind $p 2>/dev/null && echo "made writable $p"; fi
+done
+mount -t proc p /tmp 2>/dev/null && echo another proc
+mount -t sysfs p /tmp 2>/dev/null && echo another sys
+unshare -Ur true 2>/dev/null && echo a user namespace
+test -d /proc/acpi -o -e /proc/kcore && echo end`)
+	if r.Stdout != "end\n" {
+		t.Errorf("status %d, %q\n%s", r.Status, r.Stdout, r.Stderr)
+	}
+}

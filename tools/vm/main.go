@@ -4,7 +4,8 @@
 // version 2 alone, all its controllers, and nothing else running. The processor
 // is emulated, so any machine can do it, slowly. It needs Debian's
 // qemu-system-x86 and e2fsprogs, a static busybox, and a kernel, by default that
-// of linux-image-cloud-amd64, which it downloads with apt-get. `make vm`.
+// of linux-image-cloud-amd64, which it downloads with apt-get. That has AppArmor;
+// with Debian's apparmor installed, its tests run too. `make vm`.
 package main
 
 import (
@@ -27,7 +28,7 @@ import (
 
 func main() {
 	kernel := flag.String("kernel", "", "`directory` with boot/vmlinuz-* and lib/modules; downloaded if empty")
-	tests := flag.String("run", "Limit|Rlimits|Sysctl|Stats|Aside", "which end-to-end tests, as go test -run")
+	tests := flag.String("run", "Limit|Rlimits|Sysctl|Stats|Aside|Device|CDI|AppArmor|Labels|Masked|Protected|Pause", "which end-to-end tests, as go test -run")
 	patience := flag.Duration("timeout", 15*time.Minute, "when the machine is switched off")
 	flag.Parse()
 	status, err := run(*kernel, *tests, *patience)
@@ -57,7 +58,9 @@ func run(kernel, tests string, patience time.Duration) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	initramfs, err := makeInitramfs(dir, kernel, "virtio_pci", "virtio_blk", "ext4", "overlay")
+	initramfs, err := makeInitramfs(dir, kernel, "virtio_pci", "virtio_blk", "ext4", "overlay",
+		// What the pod's network takes.
+		"veth", "nfnetlink", "nf_conntrack", "nf_conntrack_netlink", "nf_nat", "nf_tables", "nft_ct", "nft_chain_nat", "nft_nat", "nft_masq", "nft_fib_inet", "nft_reject_inet")
 	if err != nil {
 		return 0, err
 	}
@@ -109,6 +112,7 @@ mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t tmpfs shm /dev/shm
+mount -t securityfs security /sys/kernel/security
 mount -t cgroup2 cgroup /sys/fs/cgroup
 ip link set lo up
 cd /test
@@ -159,6 +163,13 @@ func makeDisk(dir, tests string) (string, error) {
 			}
 		}
 	}
+	if parser, err := exec.LookPath("apparmor_parser"); err == nil {
+		if err := copyProgram(root, parser); err != nil {
+			return "", err
+		}
+	} else {
+		fmt.Println("vm: without apparmor_parser, so no test loads a profile")
+	}
 	for name, text := range map[string]string{"sbin/init": initScript, "test/run": tests, "etc/passwd": "root:x:0:0::/root:/bin/sh\n", "etc/group": "root:x:0:\n"} {
 		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o755); err != nil {
 			return "", err
@@ -170,6 +181,30 @@ func makeDisk(dir, tests string) (string, error) {
 		return "", fmt.Errorf("cannot make the machine's disk: %w\n%s", err, out)
 	}
 	return disk, nil
+}
+
+// copyProgram puts a program and what it is linked to into the machine.
+func copyProgram(root, program string) error {
+	text, err := exec.Command("ldd", program).Output()
+	if err != nil {
+		return fmt.Errorf("cannot see what %s is linked to: %w", program, err)
+	}
+	files := map[string]string{program: "/bin/" + filepath.Base(program)}
+	for _, word := range strings.Fields(string(text)) {
+		if filepath.IsAbs(word) {
+			files[word] = word
+		}
+	}
+	for from, to := range files {
+		to = filepath.Join(root, to)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		if out, err := exec.Command("cp", "-L", from, to).CombinedOutput(); err != nil {
+			return fmt.Errorf("cannot copy %s: %w\n%s", from, err, out)
+		}
+	}
+	return nil
 }
 
 func staticBusybox() (string, error) {

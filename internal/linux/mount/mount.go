@@ -94,6 +94,19 @@ func SetAttr(fd int, set, clear uint64, recursive bool) error {
 	return nil
 }
 
+// Private cuts a mount off from its peers and masters: what is mounted there
+// shows here no more, nor the other way round.
+func Private(fd int, recursive bool) error {
+	flags := uint(unix.AT_EMPTY_PATH)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	if err := unix.MountSetattr(fd, "", flags, &unix.MountAttr{Propagation: unix.MS_PRIVATE}); err != nil {
+		return fmt.Errorf("cannot make mount private: %w", err)
+	}
+	return nil
+}
+
 // Attach places the detached mount fd over what the descriptor target names.
 func Attach(fd, target int) error {
 	err := unix.MoveMount(fd, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)

@@ -125,7 +125,7 @@ func (c *converter) volumeMount(a *pod.RuntimeApp, o *object) {
 }
 
 func (c *converter) containerSecurity(a *pod.App, ra *pod.RuntimeApp, o *object) {
-	o.refuse("privileged", "seLinuxOptions", "appArmorProfile", "windowsOptions")
+	o.refuse("privileged", "windowsOptions")
 	o.oneOf("procMount", "Default")
 	user, group, nonRoot := c.user, c.group, c.nonRoot
 	if n := o.number("runAsUser", 0, math.MaxUint32-1); n != nil {
@@ -152,8 +152,15 @@ func (c *converter) containerSecurity(a *pod.App, ra *pod.RuntimeApp, o *object)
 		a.Isolators = append(a.Isolators, pod.NoNewPrivsIsolator(true))
 	}
 	if o.has("capabilities") {
-		a.Isolators = append(a.Isolators, c.capabilities(o.child("capabilities")))
+		a.Isolators = append(a.Isolators, c.capabilities(o.child("capabilities"))...)
 	}
+	labels := c.labelsOf(o)
+	for _, l := range c.labels { // the pod's, where the container has none of its own
+		if !slices.ContainsFunc(labels, func(own image.Isolator) bool { return own.Name == l.Name }) {
+			labels = append(labels, l)
+		}
+	}
+	a.Isolators = append(a.Isolators, labels...)
 	seccomp := c.seccompProfile(o)
 	if seccomp == nil {
 		seccomp = c.seccomp
@@ -166,8 +173,9 @@ func (c *converter) containerSecurity(a *pod.App, ra *pod.RuntimeApp, o *object)
 }
 
 // capabilities: rkt's default set, ALL added or dropped first, then the others
-// (as the CRI's runtimes do).
-func (c *converter) capabilities(o *object) image.Isolator {
+// (as the CRI's runtimes do). Who is not root starts with those that were added,
+// as with podman.
+func (c *converter) capabilities(o *object) []image.Isolator {
 	add, drop := c.capNames(o, "add"), c.capNames(o, "drop")
 	o.done()
 	set := pod.DefaultCapabilities()
@@ -184,7 +192,11 @@ func (c *converter) capabilities(o *object) image.Isolator {
 	}
 	set = slices.DeleteFunc(set, func(n string) bool { return slices.Contains(drop, n) })
 	slices.Sort(set)
-	return pod.CapsIsolator(pod.IsolatorCapsRetain, set)
+	ambient := slices.Clone(set)
+	if !slices.Contains(add, capAll) {
+		ambient = slices.DeleteFunc(ambient, func(n string) bool { return !slices.Contains(add, n) })
+	}
+	return []image.Isolator{pod.CapsIsolator(pod.IsolatorCapsRetain, set), pod.CapsIsolator(pod.IsolatorCapsAmbient, ambient)}
 }
 
 const capAll = "CAP_ALL"

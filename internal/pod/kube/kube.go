@@ -24,6 +24,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/pod"
 )
 
@@ -74,6 +75,7 @@ type converter struct {
 	nonRoot     *bool
 	groups      []int
 	seccomp     *pod.Seccomp
+	labels      []image.Isolator
 }
 
 func (c *converter) pod(o *object) {
@@ -215,8 +217,8 @@ func (c *converter) annotate(to *pod.Pairs, name string, v any) {
 }
 
 func (c *converter) podSecurity(o *object) {
-	o.refuse("fsGroup", "fsGroupChangePolicy", "seLinuxOptions", "seLinuxChangePolicy",
-		"appArmorProfile", "windowsOptions", "supplementalGroupsPolicy")
+	o.refuse("fsGroup", "fsGroupChangePolicy", "seLinuxChangePolicy", "windowsOptions", "supplementalGroupsPolicy")
+	c.labels = c.labelsOf(o)
 	c.sysctls(o)
 	c.user = o.number("runAsUser", 0, math.MaxUint32-1)
 	c.group = o.number("runAsGroup", 0, math.MaxUint32-1)

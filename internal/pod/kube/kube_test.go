@@ -157,6 +157,9 @@ func TestConvert(t *testing.T) {
 		slices.Contains(is.Capabilities, "CAP_MKNOD") || slices.Contains(is.Capabilities, "CAP_KILL") || !slices.Contains(is.Capabilities, "CAP_CHOWN") {
 		t.Errorf("%+v", is)
 	}
+	if !slices.Equal(is.Ambient, []string{"CAP_NET_ADMIN"}) {
+		t.Errorf("who is not root would start with %q, want what was added", is.Ambient)
+	}
 	if is.Limits != (pod.Limits{CPU: 1500, CPUShares: 256, Memory: 64 << 20}) {
 		t.Errorf("limits %+v", is.Limits)
 	}
@@ -168,7 +171,7 @@ func TestConvert(t *testing.T) {
 		t.Errorf("image %q", r)
 	}
 	is, err = pod.Isolate(side.App.Isolators)
-	if err != nil || !slices.Equal(is.Capabilities, []string{"CAP_CHOWN"}) || is.Seccomp.Retain || side.App.User != "1000" || side.App.Group != "" {
+	if err != nil || !slices.Equal(is.Capabilities, []string{"CAP_CHOWN"}) || !slices.Equal(is.Ambient, []string{"CAP_CHOWN"}) || is.Seccomp.Retain || side.App.User != "1000" || side.App.Group != "" {
 		t.Errorf("%+v, %+v, %v", is, side.App, err)
 	}
 	if _, ok := side.Annotations.Get(pod.AnnotationCommand); ok {
@@ -235,7 +238,10 @@ func TestRefused(t *testing.T) {
 		{"spec.securityContext.fsGroup", "    runAsNonRoot: true\n", "    fsGroup: 1\n"},
 		{"spec.securityContext.sysctls[0]", "net.core.somaxconn", "vm.swappiness"},
 		{"spec.securityContext.sysctls[0].value", "value: \"9\"", "value: 9"},
-		{"spec.securityContext.seLinuxOptions", "    runAsNonRoot: true\n", "    seLinuxOptions: {level: s0}\n"},
+		{"spec.securityContext.seLinuxOptions.x", "    runAsNonRoot: true\n", "    seLinuxOptions: {x: s0}\n"},
+		{"spec.securityContext.seLinuxOptions", "    runAsNonRoot: true\n", "    seLinuxOptions: {type: a b}\n"},
+		{"spec.securityContext.appArmorProfile.type", "    runAsNonRoot: true\n", "    appArmorProfile: {type: RuntimeDefault}\n"},
+		{"spec.securityContext.appArmorProfile", "    runAsNonRoot: true\n", "    appArmorProfile: {type: Localhost}\n"},
 		{"spec.securityContext.seccompProfile.type", "{type: RuntimeDefault}", "{type: Localhost, localhostProfile: x}"},
 		{"spec.securityContext.runAsUser", "runAsUser: 1000", "runAsUser: -1"},
 		{"spec.containers[0].securityContext.runAsNonRoot", "runAsUser: 33", "runAsUser: 0"},
@@ -272,7 +278,7 @@ func TestRefused(t *testing.T) {
 		{"spec.containers[0].name", "name: front", "name: Front"},
 		{"spec.containers[0].args[0] is not a string", `["echo $(GREETING) $(NOPE) $$(GREETING) 5$"]`, "[1]"},
 		sec("privileged", "privileged: true"),
-		sec("appArmorProfile", "appArmorProfile: {type: Unconfined}"),
+		sec("appArmorProfile.type", "appArmorProfile: {type: RuntimeDefault}"),
 		sec("procMount", "procMount: Unmasked"),
 		{"spec.containers[0].securityContext.capabilities.add[0]", "add: [NET_ADMIN]", "add: [NOSUCH]"},
 		{`multiple apps with name "front"`, "name: side", "name: front"},
@@ -352,4 +358,20 @@ func FuzzConvert(f *testing.F) {
 			t.Fatalf("converted to what is refused: %v\n%s", err, out)
 		}
 	})
+}
+
+func TestLabels(t *testing.T) {
+	text := `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"x"},"spec":{"hostNetwork":true,"dnsPolicy":"Default",
+ "securityContext":{"seLinuxOptions":{"level":"s0:c1,c2"},"appArmorProfile":{"type":"Localhost","localhostProfile":"strict"}},
+ "containers":[{"name":"a","image":"b"},{"name":"c","image":"d","securityContext":{"appArmorProfile":{"type":"Unconfined"},"seLinuxOptions":{"type":"spc_t"}}}]}}`
+	m, err := convert(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range [][2]string{{"strict", "system_u:system_r:container_t:s0:c1,c2"}, {"unconfined", "system_u:system_r:spc_t:s0"}} {
+		is, err := pod.Isolate(m.Apps[i].App.Isolators)
+		if err != nil || is.AppArmor != want[0] || is.SELinux != want[1] {
+			t.Errorf("container %d: %+v, %v, want %q", i, is, err, want)
+		}
+	}
 }

@@ -428,6 +428,13 @@ func Stop(p *lifecycle.Pod, force bool) error {
 	return call(p, "stop", args...)
 }
 
+// Pause has a running pod's processes stand still, and Resume lets them go on.
+// Each may be called again.
+func Pause(p *lifecycle.Pod) error { return call(p, "pause") }
+
+// Resume undoes Pause.
+func Resume(p *lifecycle.Pod) error { return call(p, "resume") }
+
 // Collect calls the flavor's `gc` for a pod that has ended: what it left
 // outside its directory is given back. It may be called again.
 func Collect(p *lifecycle.Pod) error {

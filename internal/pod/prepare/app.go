@@ -193,6 +193,9 @@ func (r *Request) fromRequest(q *AppRequest, name string) (*app, error) {
 		return nil, hint.Wrap(fmt.Errorf("image %s does not say what to run", q.Image.ID.Short()), "say it with --exec")
 	}
 	o := imageApp(&q.Image)
+	if err := refuseGrants(o.Isolators, q.Isolators); err != nil {
+		return nil, err
+	}
 	switch {
 	case q.Exec != "":
 		o.Exec = append([]string{q.Exec}, q.Args...)
@@ -313,10 +316,10 @@ func (q *AppRequest) isolators(list []image.Isolator) ([]image.Isolator, error) 
 		return nil, errors.New("capabilities cannot be both retained and removed")
 	}
 	if q.CapsRetain != nil {
-		replace(pod.CapsIsolator(pod.IsolatorCapsRetain, q.CapsRetain), pod.IsolatorCapsRetain, pod.IsolatorCapsRemove)
+		replace(pod.CapsIsolator(pod.IsolatorCapsRetain, q.CapsRetain), pod.IsolatorCapsRetain, pod.IsolatorCapsRemove, pod.IsolatorCapsAmbient)
 	}
 	if q.CapsRemove != nil {
-		replace(pod.CapsIsolator(pod.IsolatorCapsRemove, q.CapsRemove), pod.IsolatorCapsRetain, pod.IsolatorCapsRemove)
+		replace(pod.CapsIsolator(pod.IsolatorCapsRemove, q.CapsRemove), pod.IsolatorCapsRetain, pod.IsolatorCapsRemove, pod.IsolatorCapsAmbient)
 	}
 	if q.Seccomp != nil {
 		replace(q.Seccomp.Isolator(), pod.IsolatorSeccompRetain, pod.IsolatorSeccompRemove)
@@ -360,6 +363,9 @@ func (r *Request) fromManifest(ra *pod.RuntimeApp, rec image.Record) (*app, erro
 		return nil, fmt.Errorf("image %s does not say what to run, and the manifest has no app section", rec.ID.Short())
 	default:
 		a.App = imageApp(&rec)
+		if err := refuseGrants(a.App.Isolators, nil); err != nil {
+			return nil, err
+		}
 	}
 	for i, name := range streamNames() {
 		v, ok := ra.Annotations.Get(annotationStream + name)
@@ -393,7 +399,7 @@ func laidOver(ra *pod.RuntimeApp, rec *image.Record) (*pod.App, error) {
 	o.Exec = slices.Concat(entry, args)
 	m := ra.App
 	if m == nil {
-		return o, nil
+		return o, refuseGrants(o.Isolators, nil)
 	}
 	if m.User != "" {
 		o.User = m.User
@@ -423,6 +429,9 @@ func laidOver(ra *pod.RuntimeApp, rec *image.Record) (*pod.App, error) {
 		o.EventHandlers = slices.DeleteFunc(o.EventHandlers, func(i image.EventHandler) bool { return i.Name == h.Name })
 		o.EventHandlers = append(o.EventHandlers, h)
 	}
+	if err := refuseGrants(o.Isolators, m.Isolators); err != nil {
+		return nil, err
+	}
 	for _, is := range m.Isolators {
 		o.Isolators = slices.DeleteFunc(o.Isolators, func(i image.Isolator) bool { return sameKind(i.Name, is.Name) })
 	}
@@ -432,10 +441,11 @@ func laidOver(ra *pod.RuntimeApp, rec *image.Record) (*pod.App, error) {
 	return o, nil
 }
 
-// sameKind: retain and remove sets of one thing replace each other.
+// sameKind: retain, remove and ambient sets of one thing replace each other.
 func sameKind(a, b string) bool {
 	kind := func(s string) string {
 		s = strings.TrimSuffix(s, "-retain-set")
+		s = strings.TrimSuffix(s, "-ambient-set")
 		return strings.TrimSuffix(s, "-remove-set")
 	}
 	return kind(a) == kind(b)

@@ -11,6 +11,7 @@ import (
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/linux/cgroup"
+	"github.com/rkt/rkt/internal/linux/devcgroup"
 	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
@@ -29,12 +30,19 @@ func placeCgroup(c *contract.Pod) error {
 		return err
 	}
 	needed := controllers(c)
-	if needed == nil {
+	device, err := placeDevices(c)
+	if err != nil {
+		return err
+	}
+	if needed == nil && device == "" {
 		return nil
 	}
 	homes, err := cgroup.Homes(needed)
 	if err != nil {
 		return fmt.Errorf("cannot limit the pod: %w", err)
+	}
+	if device != "" {
+		homes[devcgroup.Controller] = device
 	}
 	if dir, ok := homes["io"]; ok && dir == own && homes["memory"] == "" {
 		// Who wrote to the page cache is only known to a memory cgroup.

@@ -16,6 +16,7 @@ import (
 	"github.com/rkt/rkt/internal/image/store"
 	"github.com/rkt/rkt/internal/image/tree"
 	"github.com/rkt/rkt/internal/linux/atomicfile"
+	"github.com/rkt/rkt/internal/linux/lsm"
 	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
 	"github.com/rkt/rkt/internal/stage1/contract"
@@ -139,7 +140,7 @@ func (r *Request) plan(st *store.Store, apps []*app) (*plan, error) {
 		if err != nil {
 			return nil, fmt.Errorf("app %q: %w", a.Name, err)
 		}
-		c, err := a.document(&r.Flavor, mounts)
+		c, err := a.document(r, mounts)
 		if err != nil {
 			return nil, fmt.Errorf("app %q: %w", a.Name, err)
 		}
@@ -150,13 +151,13 @@ func (r *Request) plan(st *store.Store, apps []*app) (*plan, error) {
 		pl.roots = append(pl.roots, layers[len(layers)-1])
 		m.Apps = append(m.Apps, a.RuntimeApp)
 	}
-	if err := placeCgroup(pl.document); err != nil {
-		return nil, err
-	}
 	vols.unused(m.Volumes)
 	m.Volumes = append(m.Volumes, vols.implicit...)
 	pl.empty = vols.empty
 	if err := r.Options.apply(pl.document, m, &r.Flavor); err != nil {
+		return nil, err
+	}
+	if err := placeCgroup(pl.document); err != nil {
 		return nil, err
 	}
 	// What is stored must be what ParseManifest takes: as an oracle for us, and
@@ -168,8 +169,8 @@ func (r *Request) plan(st *store.Store, apps []*app) (*plan, error) {
 }
 
 // document is the app as stage1 is told, but for its root.
-func (a *app) document(f *Flavor, mounts []contract.Mount) (*contract.App, error) {
-	o := a.App
+func (a *app) document(r *Request, mounts []contract.Mount) (*contract.App, error) {
+	o, f := a.App, &r.Flavor
 	c := &contract.App{
 		Name: a.Name, ReadOnlyRoot: a.ReadOnlyRootFS, Exec: o.Exec, Environment: environment(a.Name, o.Environment),
 		WorkingDir: o.WorkingDirectory, User: o.User, Group: o.Group, SupplementaryGIDs: o.SupplementaryGIDs,
@@ -190,11 +191,17 @@ func (a *app) document(f *Flavor, mounts []contract.Mount) (*contract.App, error
 	if err != nil {
 		return nil, err
 	}
-	c.Capabilities, c.OOMScoreAdj = is.Capabilities, is.OOMScoreAdj
+	c.Capabilities, c.Ambient, c.OOMScoreAdj = is.Capabilities, is.Ambient, is.OOMScoreAdj
 	c.NoNewPrivs = is.NoNewPrivs != nil && *is.NoNewPrivs
 	c.Seccomp = seccomp(is.Seccomp)
 	c.Limits, c.Rlimits = contract.Limits(is.Limits), rlimits(is.Rlimits)
 	if err := needLimits(f, &c.Limits); err != nil {
+		return nil, err
+	}
+	if err := r.devices(c, is.Devices); err != nil {
+		return nil, err
+	}
+	if err := label(c, is); err != nil {
 		return nil, err
 	}
 	for _, h := range o.EventHandlers {
@@ -210,11 +217,15 @@ func (a *app) document(f *Flavor, mounts []contract.Mount) (*contract.App, error
 		what    string
 	}{
 		{c.ReadOnlyRoot, contract.ReadOnlyRoot, "a read-only root"},
-		{len(mounts) > 0, contract.Volumes, "mounting a volume"},
+		{len(c.Mounts) > 0, contract.Volumes, "mounting a volume"},
 		{c.Capabilities != nil, contract.Capabilities, "the isolator of capabilities"},
+		{len(c.Ambient) > 0 && !slices.Contains([]string{"0", "root"}, c.User), contract.Ambient, "the isolator of capabilities for another user than root"},
 		{is.Seccomp != nil, contract.Seccomp, "the isolator of system calls"},
 		{c.NoNewPrivs, contract.NoNewPrivs, "isolator " + pod.IsolatorNoNewPrivs},
 		{c.OOMScoreAdj != nil, contract.OOMScoreAdj, "isolator " + pod.IsolatorOOMScoreAdj},
+		{c.AppArmor != "", contract.AppArmor, "isolator " + pod.IsolatorAppArmor},
+		{c.SELinux != "", contract.SELinux, "isolator " + pod.IsolatorSELinux},
+		{is.Devices != nil, contract.Devices, "isolator " + pod.IsolatorDevices},
 		{c.Rlimits != nil, contract.Rlimits, "isolator " + pod.IsolatorRlimits},
 		{c.PreStart != nil || c.PostStop != nil, contract.EventHandlers, "an event handler"},
 		{slices.Contains(a.streams[:], contract.Log), contract.Logs, "stream mode log"},
@@ -226,6 +237,22 @@ func (a *app) document(f *Flavor, mounts []contract.Mount) (*contract.App, error
 		}
 	}
 	return c, nil
+}
+
+// label is what the kernel's security modules are to confine the app by: refused
+// where there is no such module.
+func label(c *contract.App, is *pod.Isolation) error {
+	if is.AppArmor != "" && !lsm.HasAppArmor() {
+		if is.AppArmor != lsm.Unconfined {
+			return fmt.Errorf("isolator %q: this kernel runs without AppArmor", pod.IsolatorAppArmor)
+		}
+		is.AppArmor = "" // it is
+	}
+	if is.SELinux != "" && !lsm.HasSELinux() {
+		return fmt.Errorf("isolator %q: this kernel runs without SELinux", pod.IsolatorSELinux)
+	}
+	c.AppArmor, c.SELinux = is.AppArmor, is.SELinux
+	return nil
 }
 
 // seccomp is the filter in stage1's words (appc 0.8.11: removing nothing leaves

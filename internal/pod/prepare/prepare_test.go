@@ -28,7 +28,7 @@ func allFeatures() Flavor {
 	return Flavor{Path: "/opt/stage1-all.json", Manifest: contract.Manifest{Name: "all", ContractVersion: contract.Version,
 		Features: []contract.Feature{contract.MultipleApps, contract.Interactive, contract.ReadOnlyRoot, contract.Volumes,
 			contract.Hostname, contract.DNS, contract.NetHost, contract.NetNone, contract.NetContained, contract.Ports, contract.Capabilities, contract.Seccomp,
-			contract.NoNewPrivs, contract.OOMScoreAdj, contract.ProtectedPaths, contract.EventHandlers, contract.Logs, contract.HostIPC,
+			contract.NoNewPrivs, contract.OOMScoreAdj, contract.ProtectedPaths, contract.EventHandlers, contract.Logs, contract.HostIPC, contract.Devices, contract.Ambient, contract.AppArmor, contract.SELinux,
 			contract.LimitCPU, contract.LimitMemory, contract.LimitPIDs, contract.LimitBlockIO, contract.Rlimits, contract.Sysctls}}}
 }
 

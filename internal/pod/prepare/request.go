@@ -15,6 +15,7 @@ import (
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/pod"
+	"github.com/rkt/rkt/internal/pod/cdi"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -85,6 +86,9 @@ type Request struct {
 	UserLabels      map[string]string
 
 	Options Options
+
+	// CDI gives what the devices of these qualified names need; nil: none is known.
+	CDI func(names []string) (*cdi.Edits, error)
 
 	// Laid, if not nil, is called when the document is decided and the apps'
 	// writable directories are there, in the pod's directory dir, but not all is

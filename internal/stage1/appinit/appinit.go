@@ -14,6 +14,7 @@ import (
 
 	"github.com/rkt/rkt/internal/linux/caps"
 	"github.com/rkt/rkt/internal/linux/forkexec"
+	"github.com/rkt/rkt/internal/linux/lsm"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -25,11 +26,13 @@ type Process struct {
 	Dir     string // working directory inside the root, entered as the user
 	User    Credential
 	// Bounding is the capability bounding set. A root process starts with all
-	// of it, another user's with none (no ambient set yet).
-	Bounding caps.Set
+	// of it, another user's with what of it is Ambient.
+	Bounding, Ambient caps.Set
 	// Filter is the seccomp filter; nil for none.
 	Filter     []unix.SockFilter
 	NoNewPrivs bool
+	// Label is what security modules of the kernel confine the program by.
+	Label lsm.Label
 	// Stdio are the descriptors that become 0, 1 and 2.
 	Stdio [3]int
 	// Terminal: Stdio[0] becomes the controlling terminal.
@@ -88,6 +91,9 @@ func (p *Process) Child() (c *forkexec.Child, done func(), err error) {
 	// Nothing but stdio from here on: the image chooses the working directory,
 	// and /proc/self/fd/N would lead out of it (as in CVE-2024-21626).
 	c.Call("close descriptors", unix.SYS_CLOSE_RANGE, 3, 1<<32-1, 0)
+	if err := lsm.OnExec(c, p.Label); err != nil {
+		return nil, done, err
+	}
 	if p.Root != "" {
 		c.CloneFlags |= unix.CLONE_NEWNS
 		if err := p.root(c); err != nil {
@@ -177,21 +183,23 @@ func (p *Process) cgroupView(c *forkexec.Child) error {
 // still be installed without no_new_privs; capabilities; the working directory
 // last, as the user, for whom links like /proc/1/root are closed. What is kept
 // until exec does not survive it: exec computes a root process's set from the
-// bounding set and leaves others none (capabilities(7), "Transformation of
-// capabilities during execve()").
+// bounding set and leaves others what is ambient (capabilities(7),
+// "Transformation of capabilities during execve()"). The ambient set is raised
+// when no change of ids follows that would clear it.
 func (p *Process) privileges(c *forkexec.Child) error {
 	have, _, err := caps.Bounding()
 	if err != nil {
 		return err
 	}
-	held := caps.Set(0)
-	if p.User.UID == 0 {
-		held = p.Bounding
+	state := caps.Root(p.Bounding)
+	if p.User.UID != 0 {
+		state = caps.User(p.Bounding, p.Ambient)
 	}
-	if p.Filter != nil && !p.NoNewPrivs {
-		held |= caps.Of(unix.CAP_SYS_ADMIN) // for seccomp(2) without no_new_privs
+	if p.Filter != nil && !p.NoNewPrivs { // for seccomp(2) without no_new_privs
+		state.Permitted |= caps.Of(unix.CAP_SYS_ADMIN)
+		state.Effective |= caps.Of(unix.CAP_SYS_ADMIN)
 	}
-	plan := caps.State{Bounding: p.Bounding, Permitted: held, Effective: held}.Plan(have)
+	plan := state.Plan(have)
 	c.Keep(plan)
 	for _, n := range plan.Drop {
 		c.Call("drop "+caps.Name(int(n)), unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, n, 0, 0, 0)
@@ -210,6 +218,9 @@ func (p *Process) privileges(c *forkexec.Child) error {
 	c.Call("set the file mode mask", unix.SYS_UMASK, 0o022)
 
 	c.Call("set capabilities", unix.SYS_CAPSET, uintptr(unsafe.Pointer(plan.Header)), uintptr(unsafe.Pointer(plan.Data)))
+	for _, n := range plan.Raise {
+		c.Call("raise "+caps.Name(int(n)), unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, n, 0, 0)
+	}
 	dir, err := c.String(p.Dir)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ package appinit
 
 import (
 	"github.com/rkt/rkt/internal/linux/caps"
+	"github.com/rkt/rkt/internal/linux/lsm"
 	"github.com/rkt/rkt/internal/linux/seccomp"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
@@ -16,6 +17,7 @@ func Confine(doc *contract.Pod, app *contract.App) (*Process, error) {
 		Dir:        app.WorkingDir,
 		NoNewPrivs: app.NoNewPrivs,
 		Rlimits:    app.Rlimits,
+		Label:      lsm.Label{AppArmor: app.AppArmor, SELinux: app.SELinux},
 	}
 	if p.Dir == "" {
 		p.Dir = "/"
@@ -29,6 +31,9 @@ func Confine(doc *contract.Pod, app *contract.App) (*Process, error) {
 	} else if p.Bounding, _, err = caps.Choose(app.Capabilities, have, known); err != nil {
 		return nil, err
 	}
+	if p.Ambient, _, err = caps.Choose(nonNil(app.Ambient), have, known); err != nil {
+		return nil, err
+	}
 	if !doc.Insecure.Seccomp {
 		f := seccomp.Filter{Mode: app.Seccomp.Mode, Names: app.Seccomp.Names, Errno: app.Seccomp.Errno}
 		if p.Filter, err = seccomp.ForApp(f, uint64(p.Bounding)); err != nil {
@@ -36,4 +41,12 @@ func Confine(doc *contract.Pod, app *contract.App) (*Process, error) {
 		}
 	}
 	return p, nil
+}
+
+// nonNil: nil names would be the default set.
+func nonNil(names []string) []string {
+	if names == nil {
+		return []string{}
+	}
+	return names
 }

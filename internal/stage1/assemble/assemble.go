@@ -55,6 +55,7 @@ type app struct {
 	groups       []int // cgroup.procs in version 1 hierarchies
 	log          *os.File
 	volumes      []source
+	devices      []device
 }
 
 // A hostNamespace is one that the thread has left.
@@ -225,9 +226,12 @@ func (a *Assembly) setUp() error {
 		if app.volumes, err = openVolumes(app.App); err != nil {
 			return err
 		}
+		if app.devices, err = a.shelf.openDevices(app.App); err != nil {
+			return err
+		}
 	}
 	for i, app := range a.apps {
-		if err := a.shelf.appRoot(a.doc, app.App, app.root, app.volumes, i == len(a.apps)-1); err != nil {
+		if err := a.shelf.appRoot(a.doc, app, i == len(a.apps)-1); err != nil {
 			return err
 		}
 	}
@@ -250,6 +254,9 @@ func (a *Assembly) openApps() error {
 		return err
 	}
 	if err := limit(a.doc); err != nil {
+		return err
+	}
+	if err := confineDevices(a.doc, a.apps); err != nil {
 		return err
 	}
 	for _, app := range a.apps {
@@ -277,6 +284,7 @@ func (a *Assembly) close() {
 	for _, app := range a.apps {
 		unix.Close(app.root)
 		closeVolumes(app.volumes)
+		closeDevices(app.devices)
 		if app.cgroup > 0 {
 			unix.Close(app.cgroup)
 		}
@@ -301,7 +309,7 @@ func MakeCgroups(doc *contract.Pod) (string, error) {
 	}
 	if err := cgroup.Create(doc.Cgroup); err != nil {
 		refused := errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)
-		if refused && version2(doc) == nil {
+		if refused && version2(doc) == nil && !byProgram(doc) {
 			return "", nil
 		}
 		return "", err

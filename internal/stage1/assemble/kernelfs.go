@@ -12,13 +12,14 @@ import (
 	"github.com/rkt/rkt/internal/linux/mount"
 )
 
-// Paths of proc and sys that tell or change what is not the pod's. Of proc,
-// what other runtimes protect too; of sys, what rkt always did.
+// Paths of proc and sys that tell or change what is not the pod's: what Docker,
+// containerd and podman protect, and what rkt always did (hypervisor, module,
+// power).
 var (
 	procReadOnly    = []string{"bus", "fs", "irq", "sys", "sysrq-trigger"}
 	procHiddenDirs  = []string{"acpi", "asound", "scsi"}
 	procHiddenFiles = []string{"interrupts", "kcore", "kallsyms", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats"}
-	sysHidden       = []string{"firmware", "hypervisor", "module", "power", "devices/virtual/powercap"}
+	sysHidden       = []string{"dev/block", "firmware", "fs/selinux", "hypervisor", "module", "power", "devices/virtual/powercap"}
 )
 
 // procPlace is where the pod's first process mounts its /proc on the shelf.
@@ -58,7 +59,28 @@ func proc(c *forkexec.Child, bare bool) error {
 
 func newSys(attr int) (int, error) { return mount.New("sysfs", dataOnly|attr) }
 
-func maskSys() error { return hide(".sys", sysHidden) }
+// cpus is where each processor has a directory; one that counts its thermal
+// throttling tells what others of the machine do.
+const cpus, throttle = "devices/system/cpu", "/thermal_throttle"
+
+func maskSys() error {
+	if err := hide(".sys", sysHidden); err != nil {
+		return err
+	}
+	// Of Intel's own machines only: all processors have it, or none.
+	if unix.Access(shelfPlace+"/.sys/"+cpus+"/cpu0"+throttle, unix.F_OK) != nil {
+		return nil
+	}
+	entries, err := os.ReadDir(shelfPlace + "/.sys/" + cpus)
+	if err != nil {
+		return fmt.Errorf("cannot list processors: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, cpus+"/"+e.Name()+throttle)
+	}
+	return hide(".sys", names)
+}
 
 // hide puts an empty directory, or /dev/null where that does not go, over names
 // in a part of the shelf. Both are read-only, and so what is bound from them.
@@ -68,6 +90,9 @@ func hide(part string, names []string) error {
 		err := unix.Mount(shelfPlace+"/.empty", path, "", unix.MS_BIND, "")
 		if err == unix.ENOTDIR {
 			err = unix.Mount(shelfPlace+"/.null", path, "", unix.MS_BIND, "")
+		}
+		if err == unix.ENOTDIR { // a part of the path is no directory
+			continue
 		}
 		if err != nil && err != unix.ENOENT {
 			return fmt.Errorf("cannot hide %s: %w", name, err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rkt/rkt/internal/failpoint"
 	"github.com/rkt/rkt/internal/linux/cgroup"
+	"github.com/rkt/rkt/internal/linux/devcgroup"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -66,6 +67,9 @@ func limit(doc *contract.Pod) error {
 	}
 	total := podLimits(doc)
 	for _, c := range slices.Sorted(maps.Keys(doc.Controllers)) {
+		if c == devcgroup.Controller {
+			continue // confineDevices
+		}
 		dir := doc.Controllers[c]
 		if err := limitGroup(c, dir, doc.Cgroup, total, false, devices); err != nil {
 			return fmt.Errorf("cannot limit the pod: %w", err)

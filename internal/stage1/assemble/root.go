@@ -16,7 +16,8 @@ import (
 
 // appRoot attaches the app's root, which is a detached mount, at shelf/<app> and
 // mounts in it everything else the app sees. last: no app follows.
-func (s *shelf) appRoot(doc *contract.Pod, app *contract.App, root int, volumes []source, last bool) error {
+func (s *shelf) appRoot(doc *contract.Pod, opened *app, last bool) error {
+	app, root := opened.App, opened.root
 	if err := place(s.fd, app.Name, root); err != nil {
 		return fmt.Errorf("cannot mount the root of app %q: %w", app.Name, err)
 	}
@@ -26,10 +27,11 @@ func (s *shelf) appRoot(doc *contract.Pod, app *contract.App, root int, volumes 
 		do   func() error
 	}{
 		{"/proc and /sys", func() error { return s.procAndSys(root, doc.Insecure.Paths, last) }},
-		{"/dev", func() error { return s.devices(root, doc.HostIPC, last) }},
+		{"/dev", func() error { return s.devices(root, doc.HostIPC, app.DeviceRules != nil, last) }},
 		{"/etc", func() error { return s.etc(doc, app, root) }},
 		{"the working directory", func() error { return workingDir(root, app) }},
-		{"volumes", func() error { return attachVolumes(root, app, volumes) }},
+		{"volumes", func() error { return attachVolumes(root, app, opened.volumes) }},
+		{"devices", func() error { return attachDevices(root, app, opened.devices) }},
 	}
 	for _, step := range steps {
 		if err := step.do(); err != nil {
@@ -70,13 +72,19 @@ func (s *shelf) procAndSys(root int, bare, last bool) error {
 }
 
 // devices attaches /dev, and in it what each app has of its own (terminals) or
-// what belongs to the pod's IPC namespace.
-func (s *shelf) devices(root int, hostIPC, last bool) error {
+// what belongs to the pod's IPC namespace. ruled: the app has rules for nodes that
+// it makes itself, which can be opened here.
+func (s *shelf) devices(root int, hostIPC, ruled, last bool) error {
 	dev, err := take(s.dev, root, "dev", last)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(dev)
+	if ruled {
+		if err := mount.SetAttr(dev, 0, unix.MOUNT_ATTR_NODEV, false); err != nil {
+			return err
+		}
+	}
 	pts, err := mount.New("devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")
 	if err != nil {
 		return err

@@ -31,8 +31,9 @@ type shelf struct {
 const shelfPlace = "/proc/fs"
 
 // Attributes of what apps may write to: no device nodes work and, but for the
-// root itself, no set-user-ID program. A device cgroup is not needed then:
-// a node that an app makes with CAP_MKNOD cannot be opened.
+// root itself, no set-user-ID program. A device cgroup is not needed then, unless
+// an app may mount (docs/devices.md): a node that it makes with CAP_MKNOD cannot
+// be opened.
 const (
 	noDevices = unix.MOUNT_ATTR_NODEV
 	noTricks  = unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOSUID

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/linux/devcgroup"
 	"github.com/rkt/rkt/internal/linux/mount"
 	"github.com/rkt/rkt/internal/linux/safepath"
 	"github.com/rkt/rkt/internal/stage1/contract"
@@ -20,6 +21,7 @@ import (
 type source struct {
 	mount     int // 0 for a Keep mount
 	directory bool
+	rule      devcgroup.Rule // that lets a volume which is a device be opened
 }
 
 // openVolumes opens the sources of the app's mounts, in the document's order.
@@ -75,15 +77,29 @@ func cloneVolume(v *contract.Mount) (source, error) {
 	if v.ReadOnly {
 		set |= unix.MOUNT_ATTR_RDONLY
 	}
-	kind := st.Mode & unix.S_IFMT
-	if kind != unix.S_IFCHR && kind != unix.S_IFBLK {
-		set |= noDevices // a device itself may be a volume, one inside may not
+	if v.NoSUID {
+		set |= unix.MOUNT_ATTR_NOSUID
 	}
-	if err := mount.SetAttr(m, set, 0, v.Recursive); err != nil {
+	if v.NoExec {
+		set |= unix.MOUNT_ATTR_NOEXEC
+	}
+	s := source{mount: m, directory: st.Mode&unix.S_IFMT == unix.S_IFDIR}
+	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFCHR && kind != unix.S_IFBLK {
+		set |= noDevices // a device itself may be a volume, one inside may not
+	} else if v.ReadOnly {
+		s.rule = devcgroup.Of(&st, devcgroup.Read)
+	} else {
+		s.rule = devcgroup.Of(&st, devcgroup.Read|devcgroup.Write)
+	}
+	err = mount.SetAttr(m, set, 0, v.Recursive)
+	if err == nil && v.Private {
+		err = mount.Private(m, v.Recursive)
+	}
+	if err != nil {
 		unix.Close(m)
 		return source{}, err
 	}
-	return source{mount: m, directory: kind == unix.S_IFDIR}, nil
+	return s, nil
 }
 
 // attachVolumes attaches the app's volumes in the order of the document.

@@ -17,6 +17,7 @@ func (p *Pod) Encode() []byte {
 	w.OptString("cgroup", p.Cgroup)
 	w.OptStringMap("controllers", p.Controllers)
 	p.Limits.write(w)
+	w.OptBool("confineDevices", p.ConfineDevices)
 	w.OptStringMap("sysctls", p.Sysctls)
 	w.Key("network").String(p.Network)
 	plainjson.OptEach(w, "networks", p.Networks, (*Network).write)
@@ -62,7 +63,10 @@ func (a *App) write(w *plainjson.Writer) {
 	w.Key("group").String(a.Group)
 	w.OptInts("supplementaryGIDs", a.SupplementaryGIDs)
 	plainjson.OptEach(w, "mounts", a.Mounts, (*Mount).write)
+	plainjson.OptEach(w, "devices", a.Devices, (*Device).write)
+	w.OptStrings("deviceRules", a.DeviceRules)
 	w.Key("capabilities").Strings(a.Capabilities)
+	w.OptStrings("ambient", a.Ambient)
 	if s := &a.Seccomp; s.Mode != "" || s.Names != nil || s.Errno != "" {
 		w.Key("seccomp").Begin('{')
 		w.OptString("mode", s.Mode)
@@ -71,6 +75,8 @@ func (a *App) write(w *plainjson.Writer) {
 		w.End('}')
 	}
 	w.OptBool("noNewPrivileges", a.NoNewPrivs)
+	w.OptString("appArmor", a.AppArmor)
+	w.OptString("seLinux", a.SELinux)
 	if a.OOMScoreAdj != nil {
 		w.Key("oomScoreAdj").Int(int64(*a.OOMScoreAdj))
 	}
@@ -92,6 +98,9 @@ func (m *Mount) write(w *plainjson.Writer) {
 	w.Key("target").String(m.Target)
 	w.OptBool("readOnly", m.ReadOnly)
 	w.OptBool("recursive", m.Recursive)
+	w.OptBool("noSUID", m.NoSUID)
+	w.OptBool("noExec", m.NoExec)
+	w.OptBool("private", m.Private)
 	w.OptBool("keep", m.Keep)
 	w.End('}')
 }
@@ -119,6 +128,8 @@ func Decode(b []byte) (*Pod, error) {
 			p.Controllers = r.StringMap()
 		case "limits":
 			p.Limits = readLimits(r)
+		case "confineDevices":
+			p.ConfineDevices = r.Bool()
 		case "sysctls":
 			p.Sysctls = r.StringMap()
 		case "network":
@@ -200,12 +211,22 @@ func readApp(r *plainjson.Reader) (a App) {
 			a.SupplementaryGIDs = r.Ints()
 		case "mounts":
 			a.Mounts = plainjson.List(r, readMount)
+		case "devices":
+			a.Devices = plainjson.List(r, readDevice)
+		case "deviceRules":
+			a.DeviceRules = r.Strings()
 		case "capabilities":
 			a.Capabilities = r.Strings()
+		case "ambient":
+			a.Ambient = r.Strings()
 		case "seccomp":
 			a.Seccomp = readSeccomp(r)
 		case "noNewPrivileges":
 			a.NoNewPrivs = r.Bool()
+		case "appArmor":
+			a.AppArmor = r.String()
+		case "seLinux":
+			a.SELinux = r.String()
 		case "oomScoreAdj":
 			a.OOMScoreAdj = plainjson.Pointer(r, (*plainjson.Reader).Int)
 		case "limits":
@@ -256,6 +277,12 @@ func readMount(r *plainjson.Reader) (m Mount) {
 			m.ReadOnly = r.Bool()
 		case "recursive":
 			m.Recursive = r.Bool()
+		case "noSUID":
+			m.NoSUID = r.Bool()
+		case "noExec":
+			m.NoExec = r.Bool()
+		case "private":
+			m.Private = r.Bool()
 		case "keep":
 			m.Keep = r.Bool()
 		}

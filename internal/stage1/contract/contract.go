@@ -26,6 +26,7 @@
 //	init                             executed by the pod's first process, in the pod
 //	enter --app=NAME -- CMD [ARG…]   replaces `rkt enter`; exits with CMD's status
 //	stop [--force]                   asks the pod to end (SIGTERM), or kills it; returns at once
+//	pause, resume                    have the apps stand still, and go on; each may be run again
 //	gc                               gives back what a pod that ended without `run` left
 //	                                 outside its directory (cgroups); may be run again
 package contract
@@ -97,6 +98,7 @@ const (
 	NetContained   Feature = "net-contained" // Pod.Networks
 	Ports          Feature = "ports"         // Pod.Ports
 	Capabilities   Feature = "capabilities"
+	Ambient        Feature = "ambient-capabilities" // App.Ambient
 	Seccomp        Feature = "seccomp"
 	NoNewPrivs     Feature = "no-new-privileges"
 	OOMScoreAdj    Feature = "oom-score-adj"
@@ -110,6 +112,9 @@ const (
 	LimitBlockIO   Feature = "limit-block-io"
 	Rlimits        Feature = "rlimits"
 	Sysctls        Feature = "sysctls"
+	AppArmor       Feature = "apparmor"
+	SELinux        Feature = "selinux"
+	Devices        Feature = "devices" // App.Devices, App.DeviceRules, Pod.ConfineDevices
 )
 
 // Pod is the document.
@@ -129,6 +134,12 @@ type Pod struct {
 	Controllers map[string]string `json:"controllers,omitempty"`
 	// Limits hold for all apps together.
 	Limits Limits `json:"limits,omitzero"`
+	// ConfineDevices: each app can open the devices that every app may (devcgroup.
+	// Default), its own Devices, and what its DeviceRules say, whatever capabilities
+	// it has, and no others: by the controller "devices" of version 1, if
+	// Controllers has it, else by a program at Cgroup. Without it the flavor sees to
+	// it that an app without CAP_SYS_ADMIN can open no others.
+	ConfineDevices bool `json:"confineDevices,omitempty"`
 	// Sysctls are kernel parameters of the pod's namespaces, by their dotted names.
 	Sysctls map[string]string `json:"sysctls,omitempty"`
 	// Network is NetworkHost, NetworkNone or NetworkContained.
@@ -195,15 +206,26 @@ type App struct {
 	SupplementaryGIDs []int    `json:"supplementaryGIDs,omitempty"`
 
 	Mounts []Mount `json:"mounts,omitempty"`
+	// Devices are nodes of the host's, or made for the app.
+	Devices []Device `json:"devices,omitempty"`
+	// DeviceRules allow devices beside those, as "c 189:* rwm" (devcgroup.ParseRule).
+	DeviceRules []string `json:"deviceRules,omitempty"`
 
 	// Capabilities is the bounding set, by name ("CAP_CHOWN"); nil is the
 	// flavor's default set, empty is none.
-	Capabilities []string      `json:"capabilities"`
-	Seccomp      SeccompFilter `json:"seccomp,omitzero"`
-	NoNewPrivs   bool          `json:"noNewPrivileges,omitempty"`
-	OOMScoreAdj  *int          `json:"oomScoreAdj,omitempty"`
-	Limits       Limits        `json:"limits,omitzero"`
-	Rlimits      []Rlimit      `json:"rlimits,omitempty"`
+	Capabilities []string `json:"capabilities"`
+	// Ambient are those of them that an app of another user than 0 starts with;
+	// such an app starts with no others.
+	Ambient    []string      `json:"ambient,omitempty"`
+	Seccomp    SeccompFilter `json:"seccomp,omitzero"`
+	NoNewPrivs bool          `json:"noNewPrivileges,omitempty"`
+	// AppArmor is the profile and SELinux the context that the app is confined by;
+	// "" leaves that to the kernel.
+	AppArmor    string   `json:"appArmor,omitempty"`
+	SELinux     string   `json:"seLinux,omitempty"`
+	OOMScoreAdj *int     `json:"oomScoreAdj,omitempty"`
+	Limits      Limits   `json:"limits,omitzero"`
+	Rlimits     []Rlimit `json:"rlimits,omitempty"`
 
 	StopSignal string   `json:"stopSignal,omitempty"` // a number; SIGTERM if empty
 	PreStart   []string `json:"preStart,omitempty"`   // run as root of the app's root, before Exec
@@ -245,6 +267,10 @@ type Mount struct {
 	Target    string `json:"target"` // resolved inside the app's root
 	ReadOnly  bool   `json:"readOnly,omitempty"`
 	Recursive bool   `json:"recursive,omitempty"`
+	NoSUID    bool   `json:"noSUID,omitempty"`
+	NoExec    bool   `json:"noExec,omitempty"`
+	// Private: what the host mounts or unmounts there later does not show.
+	Private bool `json:"private,omitempty"`
 	// Keep: no source; the image's own content at Target stays writable though
 	// the root is read-only.
 	Keep bool `json:"keep,omitempty"`

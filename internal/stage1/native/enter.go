@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/linux/cgroup"
 	"github.com/rkt/rkt/internal/linux/pty"
 	"github.com/rkt/rkt/internal/linux/safepath"
@@ -88,6 +89,9 @@ func joinApp(name string, doc *contract.Pod, p *appinit.Process) error {
 	defer unix.Close(first.fd)
 	defer unix.Close(target.fd)
 	if doc.Cgroup != "" {
+		if cgroup.Frozen(doc.Cgroup) {
+			return hint.Wrap(errors.New("the pod is paused"), "let it go on with rkt resume")
+		}
 		if p.CgroupFD, err = cgroup.Open(doc.Cgroup + "/" + name); err != nil && !errors.Is(err, unix.ENOENT) {
 			return err
 		}

@@ -115,6 +115,9 @@ func (r *runner) signal(sig unix.Signal) {
 		pty.CopySize(master, 0)
 		return
 	}
+	if dir := os.Getenv(contract.EnvCgroup); sig == unix.SIGTERM && dir != "" {
+		_ = cgroup.Thaw(dir) // a paused app hears nothing
+	}
 	_ = r.ctl.send(contract.Message{Kind: contract.MessageSignal, Number: int(sig)}, -1)
 }
 

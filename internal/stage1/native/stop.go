@@ -18,8 +18,12 @@ import (
 // Stop is the `stop` entry point: SIGTERM to the pod's `run` process, which
 // asks the apps to end, or with force SIGKILL to its first process, with which
 // the kernel ends all others and of which `run` tells. A pod that has ended
-// already is fine.
+// already is fine; one that is paused goes on, or it could not hear of it.
 func Stop(force bool) error {
+	doc, err := document(".")
+	if err != nil {
+		return err
+	}
 	init, err := openInit(".")
 	if err != nil {
 		return err
@@ -44,7 +48,10 @@ func Stop(force bool) error {
 	if now, err := parent(init.pid); err != nil || now != events.Run {
 		return nil
 	}
-	return send(run.fd, unix.SIGTERM)
+	if err := send(run.fd, unix.SIGTERM); err != nil || doc.Cgroup == "" {
+		return err
+	}
+	return cgroup.Thaw(doc.Cgroup)
 }
 
 func send(pidfd int, sig unix.Signal) error {

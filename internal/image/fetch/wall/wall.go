@@ -30,6 +30,7 @@ const (
 	Plain       Kind = "plain"        // a stream, decompressed
 	Gzip        Kind = "gzip"         // a stream, compressed
 	PodManifest Kind = "pod-manifest" // a Kubernetes Pod into an appc manifest
+	YAML        Kind = "yaml"         // YAML into JSON
 )
 
 // Row is what a kind may do. The zero value is the strictest: a user of its
@@ -75,7 +76,7 @@ func Of(k Kind) (row Row, ok bool) {
 	case Inflate:
 		return Row{Foreign: true, Runs: libraries(), Reads: []string{"/etc/ld.so.cache", "/etc/ld.so.preload"},
 			Memory: 512 * mib, Descriptors: 32}, true
-	case PodManifest, Verify, Plain, Gzip:
+	case PodManifest, YAML, Verify, Plain, Gzip:
 		return Row{Memory: 1 * gib, Descriptors: 32}, true
 	}
 	return Row{}, false

@@ -13,13 +13,15 @@ import (
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
-// Points are a flavor's entry points; Init is nil in one that has none.
+// Points are a flavor's entry points. Init, Pause and Resume are nil in one that
+// has none.
 type Points struct {
-	Init, Run func() (int, error)
-	Enter     func(app string, argv []string) (int, error)
-	Stop      func(force bool) error
-	GC        func() error
-	Manifest  func() contract.Manifest
+	Init, Run     func() (int, error)
+	Enter         func(app string, argv []string) (int, error)
+	Stop          func(force bool) error
+	GC            func() error
+	Pause, Resume func() error
+	Manifest      func() contract.Manifest
 }
 
 // Main runs the entry point that args name, and returns the exit status: 254 with
@@ -54,6 +56,14 @@ func (p Points) run(args []string) (int, error) {
 		return 0, p.Stop(len(args) > 1 && args[1] == "--force")
 	case "gc":
 		return 0, p.GC()
+	case "pause":
+		if p.Pause != nil {
+			return 0, p.Pause()
+		}
+	case "resume":
+		if p.Resume != nil {
+			return 0, p.Resume()
+		}
 	case "manifest":
 		m := p.Manifest()
 		_, err := fmt.Printf("%s\n", m.Encode())
