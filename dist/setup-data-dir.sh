@@ -7,7 +7,7 @@
 #
 #   RKT_ROOT         the root directory to set up in; groups and users are made
 #                    only in /
-#   RKT_GROUP        who fetches, lists and removes images (rkt)
+#   RKT_GROUP        who fetches, lists and removes images, and reads pods (rkt)
 #   RKT_ADMIN_GROUP  who writes trust and configuration (rkt-admin)
 set -eu
 umask 022
@@ -47,7 +47,7 @@ fi
 
 directory 0750 "$group" "$data"
 # Only root adds to these, so nobody can put another directory in place of the
-# ones below. ACIs are only root's to import, so what is known of them is too.
+# ones below. Which ACI a name means, and which one a URL gave, is root's word.
 for d in images images/blobs images/rkt images/rkt/appc images/rkt/web; do
 	directory 2750 "$group" "$data/$d"
 done
@@ -73,6 +73,15 @@ if [ ! -L "$data/images/index.json" ]; then
 	fi
 	ln -s rkt/index/index.json "$data/images/index.json"
 fi
+# Members read pods. An app's files are below a directory of the pod's that is
+# root's alone. Phases that they need not list cannot be opened either: rkt takes
+# the lock of pods/embryo, which nobody else must hold.
+for d in pods pods/prepare pods/prepared pods/run pods/exited-garbage; do
+	directory 2750 "$group" "$data/$d"
+done
+for d in pods/embryo pods/garbage; do
+	directory 2710 "$group" "$data/$d"
+done
 # Trees hold other people's set-user-id programs: nobody goes in but root.
 directory 0700 root "$data/layers"
 directory 0700 root "$data/layers/tmp"

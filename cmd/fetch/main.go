@@ -47,6 +47,8 @@ func run(ctx context.Context, args []string) error {
 		return source.Get(ctx, os.Stdin, os.Stdout, os.Stderr, descriptor)
 	case len(args) == 2 && kind == wall.Unpack:
 		return source.Unpack(ctx, args[1], os.Stdin, descriptor(wire.DirFD), descriptor(wire.ResultFD))
+	case len(args) == 2 && kind == wall.Look:
+		return source.Look(ctx, args[1], os.Stdin, os.Stdout)
 	case len(args) == 1 && kind == wall.Verify:
 		return source.Verify(os.Stdin, os.Stdout, func() *os.File { return descriptor(wire.VerifyDataFD) })
 	case len(args) == 1 && kind == wall.Plain:

@@ -140,6 +140,7 @@ func endedApp(st *store.Store, p *lifecycle.Pod, name string) (a changedApp, err
 			continue
 		}
 		found = true
+		a.change.Upper = filepath.Join(p.Dir(), lifecycle.Below(doc.Apps[i].Upper))
 		for _, l := range doc.Apps[i].Layers {
 			if filepath.Base(l) != "skeleton" { // rkt's own mount points
 				a.change.Layers = append(a.change.Layers, l)
@@ -149,7 +150,6 @@ func endedApp(st *store.Store, p *lifecycle.Pod, name string) (a changedApp, err
 	if !found {
 		return a, fmt.Errorf("it has no app %q", a.name)
 	}
-	a.change.Upper = filepath.Join(p.Dir(), lifecycle.UpperDir(a.name))
 	if a.ended, err = p.Finished(); err != nil {
 		return a, err
 	}

@@ -138,35 +138,6 @@ func outArgs(what string) argsCheck {
 	}
 }
 
-// pinned finds a stored image and keeps its blobs and trees from being collected
-// until the store is closed.
-func pinned(st *store.Store, word string) (image.Record, error) {
-	rec, err := storedImage(st, word)
-	if err != nil {
-		return rec, err
-	}
-	if rec.Claimed {
-		return rec, hint.Wrap(fmt.Errorf("cannot use image %s: another user stored it, and nothing has proven it yet", rec.ID.Short()),
-			fmt.Sprintf("`rkt fetch %s` does", rec.ID))
-	}
-	blobs, err := st.BlobsOf(rec)
-	if err != nil {
-		return rec, err
-	}
-	for _, b := range blobs {
-		st.HasBlob(b)
-	}
-	for _, l := range rec.Layers {
-		st.HasLayer(l.DiffID)
-	}
-	st.Hold(rec.ID)
-	if _, err := st.ByID(string(rec.ID)); err != nil { // removed since
-		return rec, err
-	}
-	st.Used(rec.ID)
-	return rec, nil
-}
-
 // stack opens the trees that make an image's root, its own dependencies too.
 func stack(st *store.Store, rec image.Record) (*merge.Stack, error) {
 	paths, err := tree.For(rec, st)

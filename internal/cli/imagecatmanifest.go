@@ -31,15 +31,12 @@ is not kept.`,
 			if config && index {
 				return errors.New("cannot print two documents: --config does not go with --index")
 			}
-			_, st, err := c.openStore()
-			if err != nil {
-				return err
-			}
-			rec, err := storedImage(st, args[0])
+			st, recs, err := c.heldImages(false, args[0])
 			if err != nil {
 				return err
 			}
 			defer st.Close()
+			rec := recs[0]
 			b, err := document(st, rec, config, index)
 			if err != nil {
 				return fmt.Errorf("cannot read the manifest of image %s: %w", rec.ID.Short(), err)

@@ -56,21 +56,12 @@ file's hard links.`,
 }
 
 func (c *cli) imageDiff(first, second string, opt diff.Options, format outputFormat) error {
-	_, st, err := c.openStore()
+	st, recs, err := c.heldImages(true, first, second)
 	if err != nil {
 		return err
 	}
-	if st != nil {
-		defer st.Close()
-	}
-	a, err := pinned(st, first)
-	if err != nil {
-		return err
-	}
-	b, err := pinned(st, second)
-	if err != nil {
-		return err
-	}
+	defer st.Close()
+	a, b := recs[0], recs[1]
 	sa, err := stack(st, a)
 	if err != nil {
 		return err

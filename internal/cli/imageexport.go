@@ -49,17 +49,12 @@ written with the caller's own rights.`,
 }
 
 func (c *cli) imageExport(word, out string, t *target) error {
-	_, st, err := c.openStore()
+	st, recs, err := c.heldImages(true, word)
 	if err != nil {
 		return err
 	}
-	if st != nil {
-		defer st.Close()
-	}
-	rec, err := pinned(st, word)
-	if err != nil {
-		return err
-	}
+	defer st.Close()
+	rec := recs[0]
 	if err := t.read(out, rec.Format); err != nil {
 		return err
 	}

@@ -164,17 +164,12 @@ func (c *cli) unpacked(ctx context.Context, st *store.Store, rec image.Record, l
 }
 
 func (c *cli) imageCopy(word, dir string, f copyFlags, own bool) error {
-	_, st, err := c.openStore()
+	st, recs, err := c.heldImages(true, word)
 	if err != nil {
 		return err
 	}
-	if st != nil {
-		defer st.Close()
-	}
-	rec, err := pinned(st, word)
-	if err != nil {
-		return err
-	}
+	defer st.Close()
+	rec := recs[0]
 	ctx, stop := interruptible()
 	defer stop()
 	s, done, err := c.source(ctx, st, rec, own, dir)

@@ -46,15 +46,12 @@ All of it is what the image says of itself.`,
 		args:    oneArg("the image"),
 		words:   c.imageWords,
 		run: func(args []string) error {
-			_, st, err := c.openStore()
-			if err != nil {
-				return err
-			}
-			rec, err := storedImage(st, args[0])
+			st, recs, err := c.heldImages(false, args[0])
 			if err != nil {
 				return err
 			}
 			defer st.Close()
+			rec := recs[0]
 			steps, err := history(st, rec)
 			if err != nil {
 				return err

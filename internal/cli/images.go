@@ -186,3 +186,57 @@ func storedImage(st *store.Store, word string) (image.Record, error) {
 	}
 	return rec, err
 }
+
+// heldImages opens the store and finds images in it. Nobody collects them before
+// the caller closes the store. proven: their blobs and trees will be read, so they
+// are held as well, and what another user stored is refused.
+func (c *cli) heldImages(proven bool, words ...string) (*store.Store, []image.Record, error) {
+	_, st, err := c.openStore()
+	if err != nil {
+		return nil, nil, err
+	}
+	find := storedImage
+	if proven {
+		find = pinned
+	}
+	recs := make([]image.Record, len(words))
+	for i, w := range words {
+		if recs[i], err = find(st, w); err != nil {
+			break
+		}
+		st.Hold(recs[i].ID)
+	}
+	if err != nil && st != nil {
+		_ = st.Close()
+	}
+	return st, recs, err
+}
+
+// pinned finds a stored image and keeps its blobs and trees from being collected
+// until the store is closed.
+func pinned(st *store.Store, word string) (image.Record, error) {
+	rec, err := storedImage(st, word)
+	if err != nil {
+		return rec, err
+	}
+	if rec.Claimed {
+		return rec, hint.Wrap(fmt.Errorf("cannot use image %s: another user stored it, and nothing has proven it yet", rec.ID.Short()),
+			fmt.Sprintf("`rkt fetch %s` does", rec.ID))
+	}
+	blobs, err := st.BlobsOf(rec)
+	if err != nil {
+		return rec, err
+	}
+	for _, b := range blobs {
+		st.HasBlob(b)
+	}
+	for _, l := range rec.Layers {
+		st.HasLayer(l.DiffID)
+	}
+	st.Hold(rec.ID)
+	if _, err := st.ByID(string(rec.ID)); err != nil { // removed since
+		return rec, err
+	}
+	st.Used(rec.ID)
+	return rec, nil
+}

@@ -36,6 +36,7 @@ func (s *Signer) write(w *plainjson.Writer) {
 	w.Key("kind").String(s.Kind)
 	w.Key("key").String(s.Key)
 	w.Key("name").String(s.Name)
+	w.OptString("tag", s.Tag)
 	w.End('}')
 }
 
@@ -168,6 +169,8 @@ func readSigner(r *plainjson.Reader) (s Signer) {
 			s.Key = r.String()
 		case "name":
 			s.Name = r.String()
+		case "tag":
+			s.Tag = r.String()
 		}
 	}
 	return s

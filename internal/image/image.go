@@ -89,6 +89,9 @@ type Signer struct {
 	Kind string `json:"kind"`
 	Key  string `json:"key"`
 	Name string `json:"name"` // what the image was called then: appc name, or host/repository
+	// Tag is the tag in what was signed; "" if it names none, so all are meant.
+	// An ACI's labels are in the file itself, and so under its signature.
+	Tag string `json:"tag,omitempty"`
 }
 
 // Need is an image that another one depends on, and so stands on.

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"strings"
 
-	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/image/aci"
 	"github.com/rkt/rkt/internal/image/fetch/wire"
@@ -59,8 +58,6 @@ func (w wanted) check(rec image.Record) error {
 // aci fetches the ACI that f.ref names, with all that it depends on; nothing is
 // stored before all of it is there and proven.
 func (f *fetching) aci(ctx context.Context) (image.Record, error) {
-	c := &closure{}
-	defer c.abort()
 	var top *node
 	var err error
 	switch f.ref.Kind {
@@ -74,7 +71,23 @@ func (f *fetching) aci(ctx context.Context) (image.Record, error) {
 	if err != nil {
 		return image.Record{}, err
 	}
+	rec, err := f.close(ctx, top)
+	if err == nil && top.job != nil && f.opt.Progress != wire.ProgressNone {
+		f.opt.say("imported %q as %s", top.m.DisplayName(), top.rec.ID.Short())
+	}
+	return rec, err
+}
+
+// close stores an ACI with all that it depends on.
+func (f *fetching) close(ctx context.Context, top *node) (image.Record, error) {
+	c := &closure{}
+	defer c.abort()
 	c.add(top)
+	if !f.st.Trees() {
+		// What lies under it takes trees: root looks for that when it proves the
+		// image.
+		top.open = false
+	}
 	if err := c.expand(ctx); err != nil {
 		return image.Record{}, err
 	}
@@ -84,26 +97,13 @@ func (f *fetching) aci(ctx context.Context) (image.Record, error) {
 	if err := c.commit(); err != nil {
 		return image.Record{}, err
 	}
-	if top.job != nil && f.opt.Progress != wire.ProgressNone {
-		f.opt.say("imported %q as %s", top.m.DisplayName(), top.rec.ID.Short())
-	}
 	return f.st.ByID(string(top.rec.ID)) // with what the store knew before
 }
 
-// importable refuses where an ACI cannot be stored.
-func (f *fetching) importable() error {
-	if f.st.Trees() {
-		return nil
-	}
-	return hint.Wrap(errors.New("only root can import an ACI here: its ID shows when it is unpacked"), "run rkt as root")
-}
-
 // fromFile imports an .aci file. Nothing of it is read here: its bytes go to
-// the store and to an extractor, which tells its ID and its manifest.
+// the store and to an extractor, which tells its ID and its manifest; where no
+// trees can be made, to a helper that only looks.
 func (f *fetching) fromFile(ctx context.Context) (*node, error) {
-	if err := f.importable(); err != nil {
-		return nil, err
-	}
 	state, err := settleFile(f.ref.Path)
 	if err != nil {
 		return nil, plainCause(err)
@@ -138,6 +138,25 @@ func (f *fetching) accept(ctx context.Context, j *job, w wanted, signature func(
 			j.abort()
 		}
 	}()
+	if n, err = f.arrived(j, w); err != nil {
+		return nil, err
+	}
+	sig, err := signature()
+	if err != nil {
+		return nil, err
+	}
+	blob, err := j.blob.Reader()
+	if err != nil {
+		return nil, err
+	}
+	defer blob.Close()
+	n.rec.Trust, err = f.proveACI(ctx, n.rec.Name, blob, sig)
+	return n, err
+}
+
+// arrived makes a node of an ACI that was unpacked or looked at, if it is what is
+// wanted and fits this machine.
+func (f *fetching) arrived(j *job, w wanted) (n *node, err error) {
 	n = &node{f: f, job: j, open: true, raw: j.result.Manifest}
 	if n.m, err = aci.Parse(n.raw); err != nil {
 		return nil, err
@@ -154,17 +173,7 @@ func (f *fetching) accept(ctx context.Context, j *job, w wanted, signature func(
 			return nil, err
 		}
 	}
-	sig, err := signature()
-	if err != nil {
-		return nil, err
-	}
-	blob, err := j.blob.Reader()
-	if err != nil {
-		return nil, err
-	}
-	defer blob.Close()
-	n.rec.Trust, err = f.proveACI(ctx, n.rec.Name, blob, sig)
-	return n, err
+	return n, nil
 }
 
 // acceptStored makes a node of a stored ACI likewise.

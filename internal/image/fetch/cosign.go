@@ -33,7 +33,8 @@ type claimed struct {
 // once the signature has been found good.
 type claim struct {
 	message, signature []byte
-	check              func(want claimed) error
+	// check compares that with what is wanted and gives the tag that it names.
+	check func(want claimed) (tag string, err error)
 }
 
 // claims reads the signatures that a registry has, whoever made them. unread
@@ -45,7 +46,7 @@ func claims(found wire.Signatures, want claimed) (list []claim, unread string) {
 			unread = "a signature is not base64"
 			continue
 		}
-		list = append(list, claim{s.Payload, sig, func(want claimed) error { return checkPayload(s.Payload, want) }})
+		list = append(list, claim{s.Payload, sig, func(want claimed) (string, error) { return checkPayload(s.Payload, want) }})
 	}
 	for _, text := range found.Bundles {
 		c, err := readBundle(text, want)
@@ -60,7 +61,7 @@ func claims(found wire.Signatures, want claimed) (list []claim, unread string) {
 
 // checkPayload compares a payload of cosign's simple signing with what is
 // wanted.
-func checkPayload(text []byte, want claimed) error {
+func checkPayload(text []byte, want claimed) (tag string, err error) {
 	var p struct {
 		Critical struct {
 			Type     string `json:"type"`
@@ -73,34 +74,42 @@ func checkPayload(text []byte, want claimed) error {
 		} `json:"critical"`
 	}
 	if err := json.Unmarshal(text, &p); err != nil {
-		return errNoClaim
+		return "", errNoClaim
 	}
 	switch c := p.Critical; {
 	case c.Type != simpleType && c.Type != signPredicate:
-		return fmt.Errorf("a statement of type %.80q", c.Type)
+		return "", fmt.Errorf("a statement of type %.80q", c.Type)
 	case c.Image.Digest != string(want.digest):
-		return fmt.Errorf("an image with another digest, %.90q", c.Image.Digest)
+		return "", fmt.Errorf("an image with another digest, %.90q", c.Image.Digest)
 	default:
 		return checkReference(c.Identity.Reference, want)
 	}
 }
 
 // checkReference compares the name in a signature: the repository, and the tag
-// if both have one.
-func checkReference(text string, want claimed) error {
+// if both have one. It gives the tag in the signature, or "".
+func checkReference(text string, want claimed) (tag string, err error) {
 	r, err := ref.Parse("docker://" + text)
 	if err != nil || r.Kind != ref.Docker {
-		return fmt.Errorf("an image of a name that is none, %.120q", text)
+		return "", fmt.Errorf("an image of a name that is none, %.120q", text)
 	}
 	if repository(r) != want.name {
-		return fmt.Errorf("image %.200q, not %q", text, want.name)
+		return "", fmt.Errorf("image %.200q, not %q", text, want.name)
 	}
 	name, _, _ := strings.Cut(text, "@")
-	tagged := strings.LastIndexByte(name, ':') > strings.LastIndexByte(name, '/')
-	if tagged && want.tag != "" && r.Tag != want.tag {
-		return fmt.Errorf("tag %q of it, not %q", r.Tag, want.tag)
+	if strings.LastIndexByte(name, ':') < strings.LastIndexByte(name, '/') {
+		return "", nil
 	}
-	return nil
+	if !sameTag(r.Tag, want.tag) {
+		return "", fmt.Errorf("tag %q of it, not %q", r.Tag, want.tag)
+	}
+	return r.Tag, nil
+}
+
+// sameTag compares the tag that was signed with the one that is asked for, if
+// there are both.
+func sameTag(signed, asked string) bool {
+	return signed == "" || asked == "" || signed == asked
 }
 
 // bundle is what we read of a sigstore bundle (media type
@@ -137,7 +146,7 @@ func readBundle(text []byte, want claimed) ([]claim, error) {
 	case b.Envelope != nil && b.Message != nil:
 		return nil, fmt.Errorf("it has two contents")
 	case b.Message != nil:
-		return []claim{{want.document, b.Message.Signature, func(claimed) error { return nil }}}, nil
+		return []claim{{want.document, b.Message.Signature, func(claimed) (string, error) { return "", nil }}}, nil
 	case b.Envelope == nil:
 		return nil, fmt.Errorf("it has no content")
 	}
@@ -150,7 +159,7 @@ func readBundle(text []byte, want claimed) ([]claim, error) {
 	}
 	var list []claim
 	for _, s := range e.Signatures {
-		list = append(list, claim{preAuth(e.PayloadType, e.Payload), s.Sig, func(want claimed) error {
+		list = append(list, claim{preAuth(e.PayloadType, e.Payload), s.Sig, func(want claimed) (string, error) {
 			return checkStatement(e.Payload, want)
 		}})
 	}
@@ -167,7 +176,7 @@ func preAuth(payloadType string, body []byte) []byte {
 // checkStatement compares an in-toto statement with what is wanted. Only the
 // predicate by which an image is signed counts: a key also signs SBOMs, test
 // results and findings about images that nobody should run.
-func checkStatement(text []byte, want claimed) error {
+func checkStatement(text []byte, want claimed) (tag string, err error) {
 	var s struct {
 		Type      string `json:"_type"`
 		Predicate string `json:"predicateType"`
@@ -177,26 +186,26 @@ func checkStatement(text []byte, want claimed) error {
 		} `json:"subject"`
 	}
 	if err := json.Unmarshal(text, &s); err != nil {
-		return errNoClaim
+		return "", errNoClaim
 	}
 	switch {
 	case s.Type != "https://in-toto.io/Statement/v1" && s.Type != "https://in-toto.io/Statement/v0.1":
-		return fmt.Errorf("a statement of type %.80q", s.Type)
+		return "", fmt.Errorf("a statement of type %.80q", s.Type)
 	case s.Predicate != signPredicate:
-		return fmt.Errorf("a statement about an image, %.80q, that is no signature of it", s.Predicate)
+		return "", fmt.Errorf("a statement about an image, %.80q, that is no signature of it", s.Predicate)
 	}
-	err := errNoClaim
+	err = errNoClaim
 	for _, sub := range s.Subject {
 		if sub.Digest[want.digest.Algorithm()] != want.digest.Hex() {
 			err = fmt.Errorf("an image with another digest")
 			continue
 		}
 		if sub.Name == "" { // as cosign leaves it
-			return nil
+			return "", nil
 		}
-		if err = checkReference(sub.Name, want); err == nil {
-			return nil
+		if tag, err = checkReference(sub.Name, want); err == nil {
+			return tag, nil
 		}
 	}
-	return err
+	return "", err
 }

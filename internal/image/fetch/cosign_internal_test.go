@@ -37,14 +37,18 @@ func TestReferencesInSignatures(t *testing.T) {
 		"quay.io/coreos/etcd:v2@sha256:" + hexa:    false,
 		"registry-1.docker.io/quay.io/coreos/etcd": false,
 	} {
-		if err := checkReference(text, wanting); (err == nil) != ok {
+		tag, err := checkReference(text, wanting)
+		if (err == nil) != ok {
 			t.Errorf("%q: %v", text, err)
+		}
+		if want := strings.Contains(text, ":v1"); ok && (tag == "v1") != want || !ok && tag != "" {
+			t.Errorf("%q names tag %q", text, tag)
 		}
 	}
 	untagged := wanting
 	untagged.tag = ""
-	if err := checkReference("quay.io/coreos/etcd:v9", untagged); err != nil {
-		t.Error(err)
+	if tag, err := checkReference("quay.io/coreos/etcd:v9", untagged); err != nil || tag != "v9" {
+		t.Errorf("tag %q, %v", tag, err)
 	}
 }
 
@@ -69,7 +73,7 @@ func FuzzClaims(f *testing.F) {
 			Bundles: [][]byte{text},
 		}, wanting)
 		for _, c := range list {
-			if c.check(wanting) != nil {
+			if _, err := c.check(wanting); err != nil {
 				continue
 			}
 			if string(c.message) == string(wanting.document) {
@@ -79,11 +83,11 @@ func FuzzClaims(f *testing.F) {
 				t.Errorf("%q vouches for an image it does not name", c.message)
 			}
 		}
-		for _, check := range []func([]byte, claimed) error{checkPayload, checkStatement} {
-			if check(text, wanting) == nil {
+		for _, check := range []func([]byte, claimed) (string, error){checkPayload, checkStatement} {
+			if _, err := check(text, wanting); err == nil {
 				other := wanting
 				other.digest = image.Digest("sha256:" + strings.Repeat("f", 64))
-				if check(text, other) == nil && !strings.Contains(string(text), "f") {
+				if _, err := check(text, other); err == nil && !strings.Contains(string(text), "f") {
 					t.Errorf("%q vouches for everything", text)
 				}
 			}

@@ -126,6 +126,9 @@ func TestCosign(t *testing.T) {
 					sign(repo, r.host+"/"+name, text)
 					rec := get(t, st, opt, url)
 					want := []image.Signer{{Kind: image.Cosign, Key: ids[1], Name: r.host + "/" + name}}
+					if form == "tag, the second of two" {
+						want[0].Tag = "v1" // as that payload has it
+					}
 					if rec.Trust != image.TrustSignature || !slices.Equal(rec.SignedBy, want) {
 						t.Errorf("trust %q by %v, want %v", rec.Trust, rec.SignedBy, want)
 					}
@@ -227,6 +230,50 @@ func TestCosignRefused(t *testing.T) {
 				t.Error("the store changed")
 			}
 		})
+	}
+}
+
+// TestCosignTag: a signature of one tag does not vouch for another one by which
+// the same bytes were fetched later without being asked about, whichever
+// signature form has the tag.
+func TestCosignTag(t *testing.T) {
+	r := serve(t, ggcr.WithReferrersSupport(true))
+	k := newKey(t, "P-256")
+	im := build(t, "amd64", layer(t, 1))
+	digest := string(id(t, im).Digest())
+	for form, sign := range map[string]func(repo cosign.Repository, name string){
+		"payload": func(repo cosign.Repository, name string) {
+			check(t, repo.Attach(k, digest, cosign.Payload(name+":v1", digest)))
+		},
+		"statement": func(repo cosign.Repository, name string) {
+			b := sure[[]byte](t)(cosign.Envelope(k, cosign.Statement(cosign.SignPredicate, name+":v1", digest)))
+			sure[[]cosign.Descriptor](t)(repo.Refer(digest, b))
+		},
+	} {
+		st, _ := open(t)
+		repo := cosign.Repository{Host: r.host, Name: "tagged/" + form}
+		r.push(t, repo.Name+":v1", im)
+		r.push(t, repo.Name+":v2", im)
+		sign(repo, r.host+"/"+repo.Name)
+		url := "docker://" + r.host + "/" + repo.Name
+		opt := secure(t)
+		signedBy(t, opt, r.host, k)
+		if rec := get(t, st, opt, url+":v1"); rec.Trust != image.TrustSignature || rec.SignedBy[0].Tag != "v1" {
+			t.Errorf("%s: trust %q by %+v", form, rec.Trust, rec.SignedBy)
+		}
+		easy := opt
+		easy.InsecureImage = true
+		get(t, st, easy, url+":v2")
+		fails(t, st, opt, url+":v2", `tag "v1" of it, not "v2"`)
+		never := opt
+		never.Policy = fetch.Never
+		fails(t, st, never, url+":v2", "no key that is trusted has signed it")
+		get(t, st, never, url+":v1")
+		get(t, st, never, url+"@"+digest)
+		// And once that is signed, too, both are.
+		check(t, repo.Attach(k, digest, cosign.Payload(r.host+"/"+repo.Name+":v2", digest)))
+		get(t, st, opt, url+":v2")
+		get(t, st, never, url+":v1")
 	}
 }
 

@@ -185,14 +185,16 @@ func (c *closure) commit() error {
 				return err
 			}
 		}
-		n.rec.Names = []string{n.f.ref.Canonical()}
-		if n.rec.Trust == image.TrustNone {
-			n.rec.Trust = ground(n.f.ref)
+		if n.f.ref.Kind != ref.ID { // an ID is no name, and says nothing of what is under the image
+			n.rec.Names = []string{n.f.ref.Canonical()}
+			if n.rec.Trust == image.TrustNone {
+				n.rec.Trust = ground(n.f.ref)
+			}
 		}
 		if _, err := n.f.commit(n.rec, n.state); err != nil {
 			return err
 		}
-		if n.url == nil || !n.f.opt.certain(n.url.address) {
+		if n.url == nil || !n.f.opt.certain(n.url.address) || !n.f.st.Trees() {
 			continue
 		}
 		err := n.f.st.PutURL(store.URLState{URL: n.url.address, ID: n.rec.ID, Asked: n.url.asked, MaxAge: n.url.maxAge,

@@ -39,6 +39,9 @@ func missing(err error) bool {
 // endpoint or a key at least; that some URL in it is alive is not said.
 func Discover(ctx context.Context, opt Options, name aci.Name) (Discovery, error) {
 	name = name.Here()
+	if n := 1 + strings.Count(string(name.Name), "/"); n > wire.MaxComponents {
+		return Discovery{}, fmt.Errorf("cannot look for %.80q: its name has %d components, and at most %d are asked for", name.Name, n, wire.MaxComponents)
+	}
 	web := wire.Web{Name: string(name.Name), Labels: map[string]string{}}
 	for _, l := range name.Labels {
 		web.Labels[string(l.Name)] = l.Value

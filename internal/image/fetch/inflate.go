@@ -82,9 +82,12 @@ func (i *inflation) wait() error {
 	return fmt.Errorf("cannot decompress: %w (%s)", err, i.name)
 }
 
+// headSize is how many bytes tell how a blob is compressed.
+const headSize = 6
+
 // head is what a blob begins with, once that much is there.
 func head(file *os.File, g *growing) []byte {
-	b := make([]byte, 6)
+	b := make([]byte, headSize)
 	for have := int64(0); have < int64(len(b)); {
 		more, err := g.after(have)
 		if err != nil || more == have {

@@ -230,7 +230,7 @@ func (f *fetching) bring(ctx context.Context, h *helper, j *job, slots chan stru
 	}
 	defer file.Close()
 	var uerr error
-	if f.st.Trees() {
+	if f.st.Trees() || j.format == wire.FormatACI {
 		uerr = f.unpack(ctx, j, file, grow, slots)
 	}
 	// If the blob is corrupt, that is what the user must hear, not what the
@@ -244,7 +244,7 @@ func (f *fetching) bring(ctx context.Context, h *helper, j *job, slots chan stru
 		return &wrongError{uerr} // the same bytes give the same verdict
 	case uerr != nil:
 		return uerr
-	case j.tree == nil: // root unpacks it when it first uses the image
+	case j.tree == nil && j.result.DiffID == "": // root unpacks it when it first uses the image
 	case j.result.DiffID != string(j.layer.DiffID):
 		return wrong("it unpacks to %s, the image's configuration says %s", short(j.result.DiffID), short(string(j.layer.DiffID)))
 	}
@@ -301,11 +301,15 @@ func (f *fetching) unpack(ctx context.Context, j *job, file *os.File, grow *grow
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	var err error
-	if j.tree, err = f.st.NewLayer(); err != nil {
-		return err
+	var dir *os.File
+	if f.st.Trees() { // else it is an ACI, whose ID and manifest are wanted
+		var err error
+		if j.tree, err = f.st.NewLayer(); err != nil {
+			return err
+		}
+		dir = j.tree.File()
 	}
-	x, err := startExtractor(ctx, f.opt, wire.UnpackRequest{Format: j.format}, j.tree.File(), head(file, grow), j.layer.Size)
+	x, err := startExtractor(ctx, f.opt, wire.UnpackRequest{Format: j.format}, dir, head(file, grow), j.layer.Size)
 	if err != nil {
 		return err
 	}

@@ -142,6 +142,11 @@ func asUser(t *testing.T, uid int, groups []uint32, job ...string) (out string, 
 		t.Fatal(err)
 	}
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "RKT_TEST_JOB=" + string(text), "RKT_TEST_HELPER=" + helper}
+	for _, name := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "HTTP_PROXY"} { // of test/web, if it is there
+		if value, ok := os.LookupEnv(name); ok {
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+	}
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid), Groups: groups}}
 	var b, e bytes.Buffer

@@ -24,6 +24,14 @@ func findName(st *store.Store, r ref.Ref) (image.Record, error) {
 		if ok || err != nil {
 			return rec, err
 		}
+		// Members of group rkt cannot put an image where those of its name are.
+		rec, err = byName(st, r)
+		if err == nil && rec.Format == image.ACI && (wanted{name: &name}).check(rec) == nil {
+			return rec, nil
+		}
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return image.Record{}, err
+		}
 	}
 	if d, ok := r.InRegistry(); ok {
 		rec, err := look(st, d)
@@ -99,9 +107,6 @@ func (f *fetching) fromName(ctx context.Context) (*node, error) {
 		return nil, &elsewhereError{registry, err}
 	}
 	if err != nil {
-		return nil, err
-	}
-	if err := f.importable(); err != nil {
 		return nil, err
 	}
 	return f.fromEndpoints(ctx, d, wanted{name: &name})

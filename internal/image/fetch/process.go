@@ -245,7 +245,7 @@ func (c *carried) Read(p []byte) (int, error) {
 	return n, c.h.gone(nil, err)
 }
 
-// extractor is a running `fetch unpack`.
+// extractor is a running `fetch unpack` or `fetch look`.
 type extractor struct {
 	proc   *wall.Process
 	in     *os.File // the blob goes here
@@ -255,7 +255,7 @@ type extractor struct {
 }
 
 // startExtractor starts unpacking a blob that begins with head and has size
-// bytes into dir, which stays the caller's. The caller writes the blob to in,
+// bytes into dir, which stays the caller's; without one an ACI is only looked at. The caller writes the blob to in,
 // closes it, and calls wait.
 func startExtractor(ctx context.Context, opt Options, req wire.UnpackRequest, dir *os.File, head []byte, size int64) (*extractor, error) {
 	inR, inW, err := newPipe()
@@ -283,6 +283,10 @@ func startExtractor(ctx context.Context, opt Options, req wire.UnpackRequest, di
 		c.Args = []string{string(c.Kind), string(arg)}
 		// Nothing it says beside its result is of use to the user.
 		c.Files = []*os.File{inR, nil, nil, dir, outW}
+		if dir == nil {
+			c.Kind, c.Files = wall.Look, []*os.File{inR, outW, nil}
+			c.Args[0] = string(c.Kind)
+		}
 		x.proc, err = c.Start(ctx)
 	}
 	if err != nil {

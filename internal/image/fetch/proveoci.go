@@ -41,10 +41,10 @@ func (f *fetching) proveOCI(ctx context.Context, h *helper) (image.Trust, error)
 		if err != nil {
 			return image.TrustNone, err
 		}
-		if signer != "" {
-			f.signers = append(f.signers, image.Signer{Kind: image.Cosign, Key: signer, Name: rule.SignedAs})
+		if signer.Key != "" {
+			f.signers = append(f.signers, signer)
 			f.opt.say("signature verified:")
-			f.opt.say("  cosign key %s", signer)
+			f.opt.say("  cosign key %s", signer.Key)
 			return image.TrustSignature, nil
 		}
 		if cause != "" {
@@ -76,12 +76,13 @@ func (f *fetching) signatures(ctx context.Context, h *helper, digest image.Diges
 	return found, nil
 }
 
-// signer gives the ID of a key of the rule that vouches for want, or why none
-// does; "" if there is nothing to say.
-func (f *fetching) signer(ctx context.Context, rule trust.Rule, want claimed, found wire.Signatures) (id, cause string, err error) {
+// signer gives a key of the rule that vouches for want, with the tag that it
+// signed, or why none does; "" if there is nothing to say.
+func (f *fetching) signer(ctx context.Context, rule trust.Rule, want claimed, found wire.Signatures) (by image.Signer, cause string, err error) {
+	var none image.Signer
 	list, unread := claims(found, want)
 	if len(list) == 0 {
-		return "", unread, nil
+		return none, unread, nil
 	}
 	var req wire.VerifyRequest
 	for _, k := range rule.Keys {
@@ -92,11 +93,11 @@ func (f *fetching) signer(ctx context.Context, rule trust.Rule, want claimed, fo
 	}
 	reply, err := checkSignatures(ctx, f.opt, req, nil)
 	if err != nil {
-		return "", "", err
+		return none, "", err
 	}
 	for i, reason := range reply.Usable {
 		if reason != "" {
-			return "", "", fmt.Errorf("cannot use key %s of the policy for %q: %s", rule.Keys[i].ID, rule.Prefix, wire.Printable(reason))
+			return none, "", fmt.Errorf("cannot use key %s of the policy for %q: %s", rule.Keys[i].ID, rule.Prefix, wire.Printable(reason))
 		}
 	}
 	var causes []string
@@ -105,18 +106,18 @@ func (f *fetching) signer(ctx context.Context, rule trust.Rule, want claimed, fo
 		case by < 0:
 			continue
 		case by >= len(rule.Keys):
-			return "", "", errNonsense
+			return none, "", errNonsense
 		}
-		err := list[i].check(want)
+		tag, err := list[i].check(want)
 		if err == nil {
-			return rule.Keys[by].ID, "", nil
+			return image.Signer{Kind: image.Cosign, Key: rule.Keys[by].ID, Name: rule.SignedAs, Tag: tag}, "", nil
 		}
 		if text := err.Error(); !slices.Contains(causes, text) {
 			causes = append(causes, text)
 		}
 	}
 	if len(causes) > 0 {
-		return "", "what they signed is something else: " + strings.Join(causes, ", "), nil
+		return none, "what they signed is something else: " + strings.Join(causes, ", "), nil
 	}
 	cause = fmt.Sprintf("%s has %d signatures, and none is by them", short(string(want.digest)), len(list))
 	if len(list) == 1 {
@@ -125,7 +126,7 @@ func (f *fetching) signer(ctx context.Context, rule trust.Rule, want claimed, fo
 	if found.More {
 		cause += fmt.Sprintf(" (more than %d were not looked at)", wire.MaxFound)
 	}
-	return "", cause, nil
+	return none, cause, nil
 }
 
 var errNoClaim = errors.New("no claim about an image")

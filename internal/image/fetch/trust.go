@@ -118,7 +118,9 @@ func Admit(opt Options, rec image.Record, r ref.Ref) (image.Record, error) {
 	switch rule.Type {
 	case config.SignedBy:
 		if rec.Trust == image.TrustSignature && slices.ContainsFunc(rec.SignedBy, func(s image.Signer) bool {
-			return s.Kind == image.Cosign && s.Name == rule.SignedAs && rule.Key(s.Key)
+			// The tag, too: the same bytes may have been fetched by another one since,
+			// without a signature.
+			return s.Kind == image.Cosign && s.Name == rule.SignedAs && rule.Key(s.Key) && sameTag(s.Tag, r.Tag)
 		}) {
 			return rec, nil
 		}

@@ -11,10 +11,12 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rkt/rkt/internal/image"
 	aci_ "github.com/rkt/rkt/internal/image/aci"
 	"github.com/rkt/rkt/internal/image/fetch"
+	"github.com/rkt/rkt/internal/image/fetch/wire"
 	"github.com/rkt/rkt/internal/image/store"
 	"github.com/rkt/rkt/test/web"
 )
@@ -295,5 +297,54 @@ func TestDiscoveryWalk(t *testing.T) {
 		if d, err := fetch.Discover(t.Context(), options(t), name); err == nil {
 			t.Errorf("%s: with nothing above it: %+v", what, d)
 		}
+	}
+}
+
+// TestDiscoveryIsBounded: neither a name with a page for each of hundreds of
+// components nor a page that never ends makes anybody wait for ever.
+func TestDiscoveryIsBounded(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	s := sites(t)
+	s.Text("https://example.com/", page)
+	long := "example.com" + strings.Repeat("/a", wire.MaxComponents-1)
+	for in, ok := range map[string]bool{long: true, long + "/a": false, "example.com" + strings.Repeat("/a", 300): false} {
+		name, err := aci_.ParseName(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Asked()
+		_, err = fetch.Discover(t.Context(), options(t), name)
+		if asked := len(s.Asked()); ok != (err == nil) || ok != (asked > 0) {
+			t.Errorf("%d components: %v, and %d pages asked for", 1+strings.Count(in, "/"), err, asked)
+		}
+	}
+	ended := make(chan struct{})
+	t.Cleanup(func() { close(ended) })
+	s.Handle("https://slow.example.com/app", func(w http.ResponseWriter, r *http.Request) {
+		for {
+			_, err := w.Write([]byte(" "))
+			w.(http.Flusher).Flush()
+			select {
+			case <-ended:
+				return
+			case <-r.Context().Done():
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+			if err != nil {
+				return
+			}
+		}
+	})
+	opt := options(t)
+	opt.StallMillis = 50
+	name, err := aci_.ParseName("slow.example.com/app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fetch.Discover(t.Context(), opt, name); err == nil || !strings.Contains(err.Error(), "for a page") {
+		t.Errorf("a page that never ends: %v", err)
 	}
 }

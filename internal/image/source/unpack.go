@@ -33,13 +33,17 @@ func unpackBlob(ctx context.Context, request string, in io.Reader, dir *os.File)
 	if err := json.Unmarshal([]byte(request), &req); err != nil {
 		return wire.UnpackResult{}, fmt.Errorf("cannot read request: %w", err)
 	}
-	opt := unpack.Options{Rootless: req.Unowned, Unowned: req.Unowned, Rooted: isRoot(dir), Compressed: req.Compressed}
+	opt := unpack.Options{Rootless: req.Unowned, Unowned: req.Unowned, Rooted: dir != nil && isRoot(dir), Compressed: req.Compressed}
 	var res unpack.Result
 	var err error
-	switch req.Format {
-	case wire.FormatLayer:
+	switch {
+	case dir == nil && req.Format == wire.FormatACI:
+		res, err = unpack.LookACI(ctx, in, opt)
+	case dir == nil:
+		err = fmt.Errorf("cannot look at format %q", req.Format)
+	case req.Format == wire.FormatLayer:
 		res, err = unpack.Layer(ctx, in, dir, opt)
-	case wire.FormatACI:
+	case req.Format == wire.FormatACI:
 		res, err = unpack.ACI(ctx, in, dir, opt)
 	default:
 		err = fmt.Errorf("cannot unpack format %q", req.Format)
@@ -49,6 +53,11 @@ func unpackBlob(ctx context.Context, request string, in io.Reader, dir *os.File)
 		Implicit: res.Implicit, Hiding: res.Hiding, Opaque: res.Opaque, Notes: res.Notes,
 		Cut: errors.Is(err, io.ErrUnexpectedEOF),
 	}, err
+}
+
+// Look is `fetch look`: Unpack, but of an ACI that is only read.
+func Look(ctx context.Context, request string, in io.Reader, result io.Writer) error {
+	return Unpack(ctx, request, in, nil, result)
 }
 
 // isRoot tells whether dir is what this process has as its root directory.

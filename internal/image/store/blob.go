@@ -3,6 +3,7 @@
 package store
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -156,7 +157,7 @@ func (w *BlobWriter) Size() int64 { return w.size }
 
 // Commit stores the blob if it is what was wanted: size bytes, or any number if
 // size is negative, of digest want, or any if want is "". It is durable when
-// Commit returns; that it is stored already is fine. On error nothing is
+// Commit returns; one that is stored already is replaced. On error nothing is
 // stored. Either way the writer is done.
 func (w *BlobWriter) Commit(want image.Digest, size int64) error {
 	if w.f == nil {
@@ -194,7 +195,7 @@ func (w *BlobWriter) commit(want image.Digest, size int64) error {
 		return err
 	}
 	path := w.s.blobPath(want)
-	if size, ok := w.s.holds(path, want); ok && size == w.size {
+	if w.s.keeps(path, want, w.size) {
 		w.Abort()
 		return nil
 	}
@@ -209,6 +210,20 @@ func (w *BlobWriter) commit(want image.Digest, size int64) error {
 	w.f.Close()
 	w.f = nil
 	return atomicfile.SyncDir(filepath.Dir(path))
+}
+
+// keeps tells whether a blob that is there already stays in place of one that was
+// proven just now. This user's own does not: nobody has read it since it was
+// written, and to replace what a disk has damaged costs no more than a rename.
+// That of somebody else who is believed stays, for ours would have to be proven
+// anew by whoever does not believe us.
+func (s *Store) keeps(path string, d image.Digest, size int64) bool {
+	var st unix.Stat_t
+	if unix.Lstat(path, &st) != nil || int(st.Uid) == os.Geteuid() {
+		return false
+	}
+	there, ok := s.holds(path, d)
+	return ok && there == size
 }
 
 // Abort gives the blob up; after Commit it does nothing.
@@ -227,7 +242,7 @@ func (w *BlobWriter) Abort() {
 // lock exclusively.
 func (s *Store) putBlob(b []byte) error {
 	path := s.blobPath(digestOf(b))
-	if _, ok := s.holds(path, digestOf(b)); ok {
+	if there, _, err := readPlain(path); err == nil && bytes.Equal(there, b) {
 		return nil
 	}
 	return atomicfile.Write(path, b, fileMode)

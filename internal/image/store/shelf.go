@@ -52,7 +52,7 @@ func (s *Store) shelf(name string) string {
 
 // writeShelf puts an ACI on its shelf. The caller holds the lock exclusively.
 func (s *Store) writeShelf(r *image.Record) error {
-	if r.Name == "" {
+	if r.Name == "" || !s.Trees() { // members' ACIs are found by the names they were fetched by
 		return nil
 	}
 	shelf := s.shelf(r.Name)
@@ -82,7 +82,7 @@ func (s *Store) clearShelf(r *image.Record) error {
 // repairShelves makes the shelves agree with the records.
 func (s *Store) repairShelves(all map[image.ID]*image.Record) error {
 	if !s.Trees() {
-		return nil // only who makes trees imports ACIs, and writes here
+		return nil // only who makes trees writes here
 	}
 	shelves, err := dirNames(s.rkt("appc"))
 	if err != nil {

@@ -47,6 +47,10 @@ func TestACI(t *testing.T) {
 		if err != nil {
 			t.Fatal(how, err)
 		}
+		seen, err := LookACI(context.Background(), bytes.NewReader(b), Options{})
+		if err != nil || seen.DiffID != res.DiffID || !bytes.Equal(seen.Manifest, res.Manifest) {
+			t.Errorf("%s: looked at, it is %s, %q, %v", how, seen.DiffID, seen.Manifest, err)
+		}
 		if string(res.DiffID) != sum || string(res.Manifest) != `{"acKind":"ImageManifest"}` {
 			t.Errorf("%s: got %s, %q", how, res.DiffID, res.Manifest)
 		}
@@ -96,6 +100,14 @@ func TestHostileACI(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			if _, err := unpackACI(t, makeTar(t, c.tar), guarded(t)); err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("got %v, want %q", err, c.err)
+			}
+			// What can be told without a tree is told without one.
+			_, err := LookACI(context.Background(), bytes.NewReader(makeTar(t, c.tar)), Options{})
+			if strings.Contains(c.name, "rootfs as") || strings.Contains(c.name, "hard link to") || strings.Contains(c.name, "hard link without") || strings.HasPrefix(c.name, "device") {
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("looked at: %v, want %q", err, c.err)
 			}
 		})
 	}

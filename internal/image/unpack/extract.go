@@ -39,7 +39,7 @@ type extractor struct {
 	opt      Options
 	lim      Limits
 	aci      bool
-	dirs     *dirs
+	dirs     *dirs // nil: an ACI is only looked at
 	res      Result
 	implicit map[string]struct{}
 	hiding   map[string]struct{}
@@ -52,11 +52,12 @@ type extractor struct {
 }
 
 func newExtractor(ctx context.Context, root *os.File, opt Options, aci bool) (*extractor, error) {
-	x := &extractor{
-		ctx: ctx, opt: opt, lim: opt.Limits, aci: aci,
-		implicit: map[string]struct{}{".": {}}, hiding: map[string]struct{}{},
-		buf: make([]byte, copySize),
+	x := &extractor{ctx: ctx, opt: opt, lim: opt.Limits, aci: aci}
+	if root == nil {
+		return x, nil
 	}
+	x.implicit, x.hiding = map[string]struct{}{".": {}}, map[string]struct{}{}
+	x.buf = make([]byte, copySize)
 	x.dirs = newDirs(int(root.Fd()))
 	// What the host's directory would hand down is not the image's.
 	x.acl = true
@@ -67,11 +68,18 @@ func newExtractor(ctx context.Context, root *os.File, opt Options, aci bool) (*e
 	return x, x.plainDir(x.dirs.root)
 }
 
-func (x *extractor) close() { _ = x.dirs.close(false) }
+func (x *extractor) close() {
+	if x.dirs != nil {
+		_ = x.dirs.close(false)
+	}
+}
 
 // finish settles what only the end of the stream decides.
 func (x *extractor) finish() error {
-	err := x.dirs.close(true)
+	var err error
+	if x.dirs != nil {
+		err = x.dirs.close(true)
+	}
 	if x.aci && err == nil {
 		switch {
 		case x.res.Manifest == nil:
@@ -130,14 +138,6 @@ func (x *extractor) all(tr *tar.Reader) error {
 	}
 }
 
-// shorten keeps a hostile name from filling the screen.
-func shorten(name string) string {
-	if len(name) > 200 {
-		return name[:200] + "…"
-	}
-	return name
-}
-
 func (x *extractor) entry(hdr *tar.Header, data io.Reader) error {
 	name, err := cleanName(hdr.Name)
 	if err != nil {
@@ -155,6 +155,9 @@ func (x *extractor) entry(hdr *tar.Header, data io.Reader) error {
 			return nil // the archive's own directory
 		}
 		x.rootfs = true
+		if x.dirs == nil {
+			return nil
+		}
 		name = in
 	}
 	if err := checkAttributes(hdr); err != nil {

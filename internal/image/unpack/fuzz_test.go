@@ -46,7 +46,12 @@ func FuzzLayer(f *testing.F) {
 			}
 			res, err := unpackIt(context.Background(), bytes.NewReader(b), d, opt)
 			d.Close()
-			if !aci {
+			if aci {
+				seen, lerr := LookACI(context.Background(), bytes.NewReader(b), Options{Limits: opt.Limits})
+				if err == nil && (lerr != nil || seen.DiffID != res.DiffID || !bytes.Equal(seen.Manifest, res.Manifest)) {
+					t.Errorf("looked at, it is %s, %v; unpacked %s", seen.DiffID, lerr, res.DiffID)
+				}
+			} else {
 				s := string(res.DiffID)
 				if err != nil {
 					s = "error"

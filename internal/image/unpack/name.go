@@ -37,6 +37,14 @@ func cleanName(name string) (string, error) {
 	return clean, nil
 }
 
+// shorten keeps a hostile name from filling the screen.
+func shorten(name string) string {
+	if len(name) > 200 {
+		return name[:200] + "…"
+	}
+	return name
+}
+
 // split parts a clean name other than "." into the directory and the rest.
 func split(clean string) (dir, base string) {
 	if i := strings.LastIndexByte(clean, '/'); i >= 0 {

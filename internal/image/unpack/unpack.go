@@ -124,14 +124,28 @@ func ACI(ctx context.Context, r io.Reader, dir *os.File, opt Options) (Result, e
 	return res, nil
 }
 
+// LookACI reads an appc image without unpacking it: the Result has its ID and its
+// manifest. That it can be unpacked is not said; a file that Look refuses, ACI
+// does, too.
+func LookACI(ctx context.Context, r io.Reader, opt Options) (Result, error) {
+	res, err := run(ctx, r, nil, opt, "sha512", sha512.New(), true)
+	if err != nil {
+		return Result{}, fmt.Errorf("cannot read ACI: %w", err)
+	}
+	return res, nil
+}
+
+// run reads r; dir is nil if nothing is to be unpacked.
 func run(ctx context.Context, r io.Reader, dir *os.File, opt Options, algo string, h hash.Hash, aci bool) (Result, error) {
 	defer runtime.KeepAlive(dir) // only its descriptor is used below
 	opt.Limits = opt.Limits.withDefaults()
-	if names, err := dir.Readdirnames(1); len(names) > 0 || err != io.EOF {
-		if err == nil {
-			err = unix.ENOTEMPTY
+	if dir != nil {
+		if names, err := dir.Readdirnames(1); len(names) > 0 || err != io.EOF {
+			if err == nil {
+				err = unix.ENOTEMPTY
+			}
+			return Result{}, fmt.Errorf("cannot use %s: %w", dir.Name(), err)
 		}
-		return Result{}, fmt.Errorf("cannot use %s: %w", dir.Name(), err)
 	}
 	caller := ctx
 	ctx, cancel := context.WithCancel(ctx)

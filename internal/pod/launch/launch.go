@@ -171,7 +171,8 @@ func (s *Start) Lay(doc *contract.Pod, path string) (err error) {
 	// By path: what was opened in the host's mount namespace cannot be mounted here.
 	dir, err := openDir(path)
 	if err == unix.ENOENT && len(doc.Apps) > 0 {
-		dir, err = openDir(filepath.Dir(doc.Apps[0].Upper))
+		upper := doc.Apps[0].Upper
+		dir, err = openDir(strings.TrimSuffix(upper, "/"+lifecycle.Below(upper)))
 	}
 	if err != nil {
 		return fmt.Errorf("cannot open the pod's directory: %w", err)

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/linux/mount"
+	"github.com/rkt/rkt/internal/pod/lifecycle"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -47,11 +47,11 @@ func mountRoot(app *contract.App, dir int, extra []string) (int, error) {
 		}
 		lower = append(lower, name)
 	}
-	upper, err := open(dir, filepath.Base(app.Upper))
+	upper, err := open(dir, lifecycle.Below(app.Upper))
 	if err != nil {
 		return -1, err
 	}
-	work, err := open(dir, filepath.Base(app.Work))
+	work, err := open(dir, lifecycle.Below(app.Work))
 	if err != nil {
 		return -1, err
 	}

@@ -49,8 +49,8 @@ func Listed() []Phase { return []Phase{Prepare, Prepared, Run, ExitedGarbage} }
 
 // The names in a pod directory, beside those of stage1/contract.
 const (
-	ManifestFile = "pod"     // appc PodManifest; also the lock, so never replaced; its mtime is when the pod was created
-	VolumesDir   = "volumes" // <name>: volumes of kind empty
+	ManifestFile = "pod"                            // appc PodManifest; also the lock, so never replaced; its mtime is when the pod was created
+	VolumesDir   = contract.PrivateDir + "/volumes" // <name>: volumes of kind empty
 	podsDir      = "pods"
 )
 
@@ -165,13 +165,24 @@ func RunDir(dataDir string, id pod.UUID) string {
 	return filepath.Join(phaseDir(dataDir, Run), string(id))
 }
 
-// UpperDir and WorkDir are the names, in a pod directory, of the directories
+// UpperDir and WorkDir are the paths, in a pod directory, of the directories
 // of app's overlay: what it wrote, and overlayfs's own. Making a file is what
-// costs on the start path, so there is no directory around them.
-func UpperDir(app string) string { return "upper-" + app }
+// costs on the start path, so they share a directory with all that is private.
+func UpperDir(app string) string { return contract.PrivateDir + "/upper-" + app }
 
 // WorkDir: see UpperDir.
-func WorkDir(app string) string { return "work-" + app }
+func WorkDir(app string) string { return contract.PrivateDir + "/work-" + app }
+
+// Below is the part of a contract's Upper or Work that is below the pod's
+// directory, wherever that is now. Pods that an earlier rkt prepared have no
+// private directory.
+func Below(path string) string {
+	dir, name := filepath.Split(path)
+	if filepath.Base(dir) == contract.PrivateDir {
+		return contract.PrivateDir + "/" + name
+	}
+	return name
+}
 
 // Create makes an empty pod directory in phase Prepare and returns it locked.
 // Nothing is synced to disk. An absolute dataDir is wanted.

@@ -307,6 +307,7 @@ func (pl *plan) write(r *Request) (*lifecycle.Pod, error) {
 	}
 	w := writer{dir: p.Dir(), durable: r.Durable}
 	failpoint.Hit("prepare/before-files")
+	w.private()
 	w.overlays(pl)
 	if r.Laid != nil && w.err == nil {
 		r.Laid(pl.document, w.dir)
@@ -364,6 +365,23 @@ func (w *writer) mkdir(name string, mode os.FileMode) string {
 		w.dirs = append(w.dirs, path)
 	}
 	return path
+}
+
+// private makes the directory that only the owner may reach. It has neither the
+// group nor the setgid bit of the pod's: what an app makes over a whiteout has the
+// group of overlayfs's work directory, if that is setgid.
+func (w *writer) private() {
+	path := w.mkdir(contract.PrivateDir, 0o700)
+	var st unix.Stat_t
+	if w.err == nil {
+		w.err = os.NewSyscallError("stat", unix.Lstat(path, &st))
+	}
+	if w.err != nil || st.Mode&unix.S_ISGID == 0 {
+		return
+	}
+	if w.err = setOwner(path, os.Geteuid(), os.Getegid()); w.err == nil {
+		w.err = os.Chmod(path, 0o700)
+	}
 }
 
 func (w *writer) overlays(pl *plan) {

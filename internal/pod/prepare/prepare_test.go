@@ -126,7 +126,7 @@ func TestPod(t *testing.T) {
 			Network: "contained", Networks: []contract.Network{{Name: "default", IfName: "eth0"}}, StopSeconds: 10, Hosts: &hosts, HostsIfMissing: true,
 			Apps: []contract.App{{Name: "web", Exec: []string{"/bin/web", "serve"}, User: "0", Group: "0", WorkingDir: "/",
 				Layers: []string{filepath.Join(f.req.DataDir, "layers", "skeleton"), f.st.LayerPath(f.rec.Layers[0].DiffID), f.st.LayerPath(f.rec.Layers[1].DiffID)},
-				Upper:  run + "/upper-web", Work: run + "/work-web",
+				Upper:  run + "/private/upper-web", Work: run + "/private/work-web",
 				Environment: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 					"SHELL=/bin/sh", "USER=root", "LOGNAME=root", "HOME=/root", "AC_APP_NAME=web"}}}}
 		if d := cmp.Diff(want, c); d != "" {
@@ -142,7 +142,7 @@ func TestPod(t *testing.T) {
 		if err := m.Validate(); err != nil {
 			t.Error(err)
 		}
-		for _, d := range []string{"upper-web", "work-web"} {
+		for _, d := range []string{"private/upper-web", "private/work-web"} {
 			if st, err := os.Stat(filepath.Join(p.Dir(), d)); err != nil || !st.IsDir() {
 				t.Errorf("%s: %v", d, err)
 			}
@@ -403,7 +403,7 @@ func TestVolumes(t *testing.T) {
 	f.req.Mounts = []pod.Mount{{Volume: "tmp", Path: "/z/common"}, {Volume: "tmp", Path: "/over/"}}
 	f.app().Mounts = []pod.Mount{{Volume: "rw", Path: "/over"}, {Volume: "rw", Path: "/loose/below"}}
 	p, c, m := f.pod()
-	vol := filepath.Join(lifecycle.RunDir(f.dir, p.ID()), "volumes")
+	vol := filepath.Join(lifecycle.RunDir(f.dir, p.ID()), "private/volumes")
 	want := []contract.Mount{
 		{Volume: "given", Source: src, Target: "/given", ReadOnly: true, Recursive: true},
 		{Volume: "web-loose", Source: vol + "/web-loose", Target: "/loose"},
@@ -421,7 +421,7 @@ func TestVolumes(t *testing.T) {
 		t.Errorf("manifest's volumes %+v", m.Volumes)
 	}
 	for name, mode := range map[string]fs.FileMode{"tmp": 0o777 | fs.ModeSticky, "web-loose": 0o755} {
-		if st, err := os.Stat(filepath.Join(p.Dir(), "volumes", name)); err != nil || st.Mode() != mode|fs.ModeDir {
+		if st, err := os.Stat(filepath.Join(p.Dir(), "private/volumes", name)); err != nil || st.Mode() != mode|fs.ModeDir {
 			t.Errorf("%s: %v, %v", name, st, err)
 		}
 	}
@@ -494,12 +494,49 @@ func TestRootAttributes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := os.Stat(filepath.Join(p.Dir(), "upper-web"))
+	got, err := os.Stat(filepath.Join(p.Dir(), "private/upper-web"))
 	if err != nil || got.Mode() != want.Mode() {
 		t.Errorf("mode %v, %v; want %v", got.Mode(), err, want.Mode())
 	}
 	if g, w := owner(got), owner(want); g != w {
 		t.Errorf("owner %v, want %v", g, w)
+	}
+}
+
+// TestPrivate: where a group reads pods it reads nothing of what apps write, and
+// its setgid bit does not get into their files.
+func TestPrivate(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: for a group")
+	}
+	const group = 47110
+	f := newFixture(t)
+	f.req.Volumes = []pod.Volume{{Name: "v", Kind: pod.EmptyVolume}}
+	f.req.Apps[0].Mounts = []pod.Mount{{Volume: "v", Path: "/v"}}
+	for _, phase := range lifecycle.Phases() {
+		dir := filepath.Join(f.dir, "pods", string(phase))
+		if err := errors.Join(os.MkdirAll(dir, 0o750), os.Chown(dir, 0, group), os.Chmod(dir, 0o750|fs.ModeSetgid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, _, _ := f.pod()
+	for name, want := range map[string]struct {
+		mode fs.FileMode
+		gid  uint32
+	}{
+		".":                 {0o750 | fs.ModeDir | fs.ModeSetgid, group},
+		"pod":               {0o640, group},
+		"contract.json":     {0o640, group},
+		"private":           {0o700 | fs.ModeDir, 0},
+		"private/upper-web": {0o755 | fs.ModeDir, 0},
+		"private/work-web":  {0o700 | fs.ModeDir, 0},
+		"private/volumes":   {0o700 | fs.ModeDir, 0},
+		"private/volumes/v": {0o755 | fs.ModeDir, 0},
+	} {
+		st, err := os.Lstat(filepath.Join(p.Dir(), name))
+		if err != nil || st.Mode() != want.mode || owner(st) != [2]uint32{0, want.gid} {
+			t.Errorf("%s: %v of %v, %v; want %v of group %d", name, st.Mode(), owner(st), err, want.mode, want.gid)
+		}
 	}
 }
 

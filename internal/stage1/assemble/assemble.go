@@ -323,13 +323,14 @@ func MakeCgroups(doc *contract.Pod) (string, error) {
 	return doc.Cgroup, nil
 }
 
-// openLog opens log/<app> in the pod directory, which is the working directory
+// openLog opens the app's log in the pod directory, which is the working directory
 // now and out of sight later.
 func openLog(a *contract.App) (*os.File, error) {
 	if a.Stdout != contract.Log && a.Stderr != contract.Log {
 		return nil, nil
 	}
-	if err := os.Mkdir(contract.LogDir, 0o755); err != nil && !os.IsExist(err) {
+	// All of the path: a pod that an earlier rkt prepared has no private directory.
+	if err := os.MkdirAll(contract.LogDir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot open log of app %q: %w", a.Name, err)
 	}
 	f, err := os.OpenFile(contract.LogDir+"/"+a.Name, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o640)

@@ -243,13 +243,18 @@ type Stream string
 const (
 	Null    Stream = "null"
 	Inherit Stream = "inherit" // the caller's own descriptor
-	Log     Stream = "log"     // to LogFile in the pod directory, and to the caller
+	Log     Stream = "log"     // to a file in LogDir, and to the caller
 )
 
-// LogFile is where an app's output goes under Stream Log, below the pod
-// directory: "log/<app>". Lines are in the CRI's format: RFC 3339 time with
+// PrivateDir, in the pod directory, is for what only its owner may reach: the
+// apps' writable directories, volumes and logs. Whoever may read the rest of the
+// pod's directory must not come to a set-user-id program that an app has made.
+const PrivateDir = "private"
+
+// LogDir is where an app's output goes under Stream Log, below the pod
+// directory, to a file of the app's name. Lines are in the CRI's format: RFC 3339 time with
 // nanoseconds, stream, F or P, text (kubernetes cri-api, "container logs").
-const LogDir = "log"
+const LogDir = PrivateDir + "/log"
 
 // SeccompFilter chooses a filter. Mode "" is the flavor's default.
 type SeccompFilter struct {

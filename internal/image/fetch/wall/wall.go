@@ -25,6 +25,7 @@ const (
 	Get         Kind = "get"          // an image from a registry
 	Read        Kind = "read"         // an image from a layout or an archive
 	Unpack      Kind = "unpack"       // a stream into a directory
+	Look        Kind = "look"         // an ACI's ID and manifest, without unpacking it
 	Inflate     Kind = "inflate"      // not the helper: igzip, unpigz or xz
 	Verify      Kind = "verify"       // keys and signatures, and the file that was signed
 	Plain       Kind = "plain"        // a stream, decompressed
@@ -76,7 +77,7 @@ func Of(k Kind) (row Row, ok bool) {
 	case Inflate:
 		return Row{Foreign: true, Runs: libraries(), Reads: []string{"/etc/ld.so.cache", "/etc/ld.so.preload"},
 			Memory: 512 * mib, Descriptors: 32}, true
-	case PodManifest, YAML, Verify, Plain, Gzip:
+	case PodManifest, YAML, Look, Verify, Plain, Gzip:
 		return Row{Memory: 1 * gib, Descriptors: 32}, true
 	}
 	return Row{}, false

@@ -21,6 +21,10 @@ const (
 	MaxRedirects = 10       // that are followed
 	MaxPage      = 1 << 20  // bytes that are read of a page with discovery's tags
 	MaxSignature = 64 << 10 // bytes of a detached signature
+	// MaxComponents of a name that discovery asks for: one page for each, so this
+	// bounds how long whoever wrote a name can make somebody ask. Names of the
+	// world have up to five.
+	MaxComponents = 16
 )
 
 // Web is the part of a Request for web servers.

@@ -202,7 +202,8 @@ type Root struct {
 	Data      []byte `json:"data"`
 }
 
-// UnpackRequest says how to read the stream on descriptor 0.
+// UnpackRequest says how to read the stream on descriptor 0; `fetch look` takes
+// one of format FormatACI and answers on descriptor 1.
 type UnpackRequest struct {
 	Format string `json:"format"` // FormatLayer or FormatACI
 	// Unowned: the files are for an ordinary user to look at, see unpack.Options.

@@ -70,6 +70,9 @@ func Choose(index []byte, inner, where string) (wire.Descriptor, error) {
 	if err := json.Unmarshal(index, &doc); err != nil {
 		return wire.Descriptor{}, fmt.Errorf("cannot read index.json of %s: %w", where, err)
 	}
+	// A digest is what it says: a name that looks like another's is none.
+	_, err := image.ParseDigest(inner)
+	pinned := err == nil
 	var found []wire.Descriptor
 	var names []string
 	for _, m := range doc.Manifests {
@@ -77,7 +80,7 @@ func Choose(index []byte, inner, where string) (wire.Descriptor, error) {
 		if name != "" && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
-		if inner != "" && inner != name && inner != m.Digest {
+		if inner != "" && inner != m.Digest && (pinned || inner != name) {
 			continue
 		}
 		if !slices.ContainsFunc(found, func(d wire.Descriptor) bool { return d.Digest == m.Digest }) {

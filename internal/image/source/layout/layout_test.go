@@ -26,6 +26,8 @@ func TestChoose(t *testing.T) {
 		{m(a, "one") + "," + m(a, "two"), "", a, ""}, // one image of two names
 		{m(a, "one") + "," + m(b, "one"), "one", "", "has 2 images named"},
 		{m(a, "one") + "," + m(b, "two"), "", "", "holds 2 images"},
+		{m(a, b) + "," + m(b, "two"), b, b, ""}, // a digest is no name
+		{m(a, b), b, "", "no image named"},
 		{m(a, "one"), "two", "", "no image named"},
 		{"", "", "", "holds no image"},
 		{"", "x", "", "holds no image"},

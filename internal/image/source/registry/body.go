@@ -13,6 +13,7 @@ import (
 
 	"github.com/rkt/rkt/internal/image/fetch/wire"
 	"github.com/rkt/rkt/internal/image/source/retry"
+	"github.com/rkt/rkt/internal/image/source/transfer"
 )
 
 // body reads one blob, or the part of it up to end, over as many connections
@@ -41,7 +42,7 @@ var errWhole = errors.New("the registry does not send parts of blobs")
 // open asks for what is missing. Closed ranges only: some registries do not
 // know others.
 func (b *body) open() error {
-	tries := maxStreak
+	tries := transfer.MaxStreak
 	if b.ahead {
 		tries = 1
 	}
@@ -102,7 +103,7 @@ func (b *body) align(resp *http.Response, part bool) error {
 		return errWhole
 	}
 	if _, err := io.CopyN(io.Discard, resp.Body, b.off); err != nil {
-		return &passingError{error: fmt.Errorf("cannot resume blob %s: %w", b.blob.Digest, err)}
+		return &transfer.Failure{Again: true, Err: fmt.Errorf("cannot resume blob %s: %w", b.blob.Digest, err)}
 	}
 	return nil
 }
@@ -182,13 +183,13 @@ func (b *body) mend(err error) error {
 	}
 	b.streak++
 	b.retries++
-	if b.ahead || b.streak >= maxStreak || b.retries >= maxRetries {
+	if b.ahead || b.streak >= transfer.MaxStreak || b.retries >= transfer.MaxRetries {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return fmt.Errorf("blob %s ended after %d of %d bytes", b.blob.Digest, b.off, b.blob.Size)
 		}
 		return fmt.Errorf("blob %s broke off after %d of %d bytes: %w", b.blob.Digest, b.off, b.blob.Size, err)
 	}
-	return retry.Sleep(b.ctx, b.im.pause<<(b.streak-1))
+	return retry.Sleep(b.ctx, b.im.Pause<<(b.streak-1))
 }
 
 func (b *body) drop() {

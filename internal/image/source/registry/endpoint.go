@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -26,6 +25,7 @@ import (
 
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/image/fetch/wire"
+	"github.com/rkt/rkt/internal/image/source/transfer"
 )
 
 // endpoint is one host that has the repository.
@@ -82,7 +82,7 @@ func (e *endpoint) handshake(ctx context.Context, scheme string) (rt http.RoundT
 		auth = e.credentials()
 	}
 	only := &oneScheme{inner: e.im.transport, host: reg.RegistryStr(), scheme: scheme, agent: e.im.req.UserAgent, httpOK: e.plainOK(scheme)}
-	ctx, cancel := context.WithTimeoutCause(ctx, 4*e.im.stall, e.im.stalled(e.host))
+	ctx, cancel := context.WithTimeoutCause(ctx, 4*e.im.Stall, e.peer().Stalled())
 	defer cancel()
 	rt, err = transport.NewWithContext(ctx, reg, auth, only, []string{"repository:" + e.repo + ":pull"})
 	if err == nil {
@@ -217,61 +217,33 @@ func (e *endpoint) get(ctx context.Context, path string, prepare func(http.Heade
 	}
 	path, query, _ := strings.Cut(path, "?")
 	u := url.URL{Scheme: scheme, Host: e.host, Path: "/v2/" + e.repo + "/" + path, RawQuery: query}
-	ctx, cancel := context.WithCancelCause(ctx)
-	watch := &watch{cancel: cancel, after: e.im.stall, err: e.im.stalled(e.host)}
+	ctx, watch := transfer.NewWatch(ctx, e.im.Stall, e.peer().Stalled())
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		cancel(nil)
+		watch.Stop()
 		return nil, nil, err
 	}
 	prepare(req.Header)
-	watch.start()
 	resp, err = client.Do(req)
 	if err != nil {
-		watch.stop()
 		err = e.explain(ctx, err, path)
-		cancel(nil)
+		watch.Stop()
 		return nil, nil, err
 	}
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent {
 		err := e.refused(resp, path)
 		_ = resp.Body.Close()
-		watch.stop()
-		cancel(nil)
+		watch.Stop()
 		return nil, nil, err
 	}
-	resp.Body = &watched{ReadCloser: resp.Body, watch: watch, ctx: ctx}
-	return resp, func() { _ = resp.Body.Close(); watch.stop(); cancel(nil) }, nil
+	resp.Body = watch.Body(resp.Body)
+	return resp, func() { _ = resp.Body.Close(); watch.Stop() }, nil
 }
 
-// watch cancels a transfer that brings nothing.
-type watch struct {
-	cancel context.CancelCauseFunc
-	after  time.Duration
-	err    error
-	timer  *time.Timer
-}
-
-func (w *watch) start() { w.timer = time.AfterFunc(w.after, func() { w.cancel(w.err) }) }
-func (w *watch) stop()  { w.timer.Stop() }
-
-// watched is a body under watch: the timer runs only while a read waits.
-type watched struct {
-	io.ReadCloser
-	watch *watch
-	ctx   context.Context
-}
-
-func (w *watched) Read(p []byte) (int, error) {
-	w.watch.timer.Reset(w.watch.after)
-	n, err := w.ReadCloser.Read(p)
-	w.watch.timer.Stop()
-	if err != nil && !errors.Is(err, io.EOF) {
-		if cause := context.Cause(w.ctx); cause != nil {
-			err = cause
-		}
-	}
-	return n, err
+// peer is the registry, for messages.
+func (e *endpoint) peer() transfer.Peer {
+	return transfer.Peer{Name: "registry " + e.host, Stall: e.im.Stall,
+		NoTLS: "configure it with \"plainHTTP\": true, or give --insecure-options=http"}
 }
 
 // explain turns a transport's error into one line for the user, marked if
@@ -284,35 +256,7 @@ func (e *endpoint) explain(ctx context.Context, err error, path string) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
-	var uerr *url.Error
-	if errors.As(err, &uerr) {
-		err = uerr.Err
-	}
-	var (
-		cert    *tls.CertificateVerificationError
-		dns     *net.DNSError
-		record  tls.RecordHeaderError
-		dialing *net.OpError
-		timeout net.Error
-	)
-	switch {
-	case errors.As(err, &cert):
-		return hint.Wrap(fmt.Errorf("cannot trust registry %s: %w", e.host, cert.Err),
-			"add its authority to the system's certificates, or give --insecure-options=tls")
-	case errors.As(err, &record) || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
-		return hint.Wrap(fmt.Errorf("registry %s does not speak TLS", e.host),
-			"configure it with \"plainHTTP\": true, or give --insecure-options=http")
-	case errors.As(err, &dns):
-		return &passingError{error: fmt.Errorf("cannot find registry %s: %s", e.host, dns.Err)}
-	case errors.As(err, &dialing) && dialing.Op == "dial":
-		return &passingError{error: fmt.Errorf("cannot reach registry %s: %w", e.host, dialing.Err)}
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return &passingError{error: e.im.stalled(e.host)}
-	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return &passingError{error: fmt.Errorf("lost the connection to registry %s", e.host)}
-	}
-	return &passingError{error: fmt.Errorf("lost the connection to registry %s: %w", e.host, err)}
+	return e.peer().Explain(err)
 }
 
 // refused explains a response other than success.
@@ -364,12 +308,12 @@ func (e *endpoint) status(code int, said []transport.Diagnostic, retryAfter, pat
 		return &refusal{hint.Wrap(fmt.Errorf("registry %s does not have %s (404)%s", e.host, what, detail),
 			"check the name and the tag")}
 	case code == http.StatusTooManyRequests:
-		return &passingError{after: time.Duration(after) * time.Second, error: hint.Wrap(
+		return &transfer.Failure{Again: true, After: time.Duration(after) * time.Second, Err: hint.Wrap(
 			fmt.Errorf("registry %s limits how often we may ask (429)%s", e.host, detail),
 			"wait a while, log in for a higher limit, or configure a mirror")}
 	case code >= 500 || code == http.StatusRequestTimeout:
-		return &passingError{after: time.Duration(after) * time.Second,
-			error: fmt.Errorf("registry %s has an internal problem (%d)%s", e.host, code, detail)}
+		return &transfer.Failure{Again: true, After: time.Duration(after) * time.Second,
+			Err: fmt.Errorf("registry %s has an internal problem (%d)%s", e.host, code, detail)}
 	}
 	return &refusal{fmt.Errorf("registry %s answered with status %d for %s%s", e.host, code, what, detail)}
 }

@@ -8,7 +8,6 @@ package registry
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -16,11 +15,10 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
-	"time"
 
-	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/image/fetch/wire"
 	"github.com/rkt/rkt/internal/image/source/retry"
+	"github.com/rkt/rkt/internal/image/source/transfer"
 )
 
 // accept lists the manifests and indexes rkt understands.
@@ -31,18 +29,11 @@ var accept = strings.Join([]string{
 	"application/vnd.docker.distribution.manifest.v2+json",
 }, ", ")
 
-// What a transfer may cost before it is given up.
-const (
-	maxStreak  = 5  // failures in a row that brought no byte
-	maxRetries = 30 // failures in all
-)
-
 // Image is one repository's image in a registry. It is safe for concurrent
 // use; Close it to drop idle connections.
 type Image struct {
+	transfer.Pace
 	req       wire.Request
-	stall     time.Duration
-	pause     time.Duration
 	endpoints []*endpoint
 	transport *http.Transport
 
@@ -55,32 +46,15 @@ type Image struct {
 
 // New prepares to read what req names; nothing is sent yet.
 func New(req wire.Request) (*Image, error) {
-	im := &Image{
-		req:   req,
-		stall: time.Duration(req.StallMillis) * time.Millisecond,
-		pause: time.Duration(req.RetryMillis) * time.Millisecond,
-	}
-	if im.stall <= 0 {
-		im.stall = 30 * time.Second
-	}
-	if im.pause <= 0 {
-		im.pause = 500 * time.Millisecond
-	}
+	im := &Image{Pace: transfer.PaceOf(req), req: req}
 	im.partSize = partSize
 	im.ahead = make(chan []byte, maxAhead)
 	for range maxAhead {
 		im.ahead <- nil
 	}
-	im.transport = &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: im.stall}).DialContext,
-		TLSClientConfig:       &tls.Config{InsecureSkipVerify: req.SkipTLSVerify}, //nolint:gosec // asked for by --insecure-options=tls
-		TLSHandshakeTimeout:   im.stall,
-		ResponseHeaderTimeout: im.stall,
-		DisableCompression:    true,
-		MaxIdleConnsPerHost:   8,
-		ReadBufferSize:        64 << 10,
-	}
+	im.transport = im.Transport(req.SkipTLSVerify)
+	im.transport.MaxIdleConnsPerHost = 8
+	im.transport.ReadBufferSize = 64 << 10
 	settings := wire.Registry{}
 	for _, r := range req.Registries {
 		if r.Name == req.Registry {
@@ -132,7 +106,7 @@ func isLoopback(host string) bool {
 // Root gets the manifest or index that the request's reference stands for.
 func (im *Image) Root(ctx context.Context) (wire.Root, error) {
 	var root wire.Root
-	err := im.anywhere(ctx, maxStreak, func(e *endpoint) error {
+	err := im.anywhere(ctx, transfer.MaxStreak, func(e *endpoint) error {
 		data, mediaType, err := e.manifest(ctx, im.req.Reference)
 		root = wire.Root{MediaType: mediaType, Data: data}
 		return err
@@ -147,7 +121,7 @@ func (im *Image) Open(ctx context.Context, want wire.Want) (io.ReadCloser, error
 	blob := want.Blob
 	if want.Manifest {
 		var data []byte
-		err := im.anywhere(ctx, maxStreak, func(e *endpoint) (err error) {
+		err := im.anywhere(ctx, transfer.MaxStreak, func(e *endpoint) (err error) {
 			data, _, err = e.manifest(ctx, blob.Digest)
 			return err
 		})
@@ -176,7 +150,7 @@ func (im *Image) anywhere(ctx context.Context, tries int, ask func(*endpoint) er
 	var err error
 	for i := range len(im.endpoints) {
 		at := (first + i) % len(im.endpoints)
-		if err = retry.Do(ctx, tries, im.pause, func() error { return ask(im.endpoints[at]) }); err == nil {
+		if err = retry.Do(ctx, tries, im.Pause, func() error { return ask(im.endpoints[at]) }); err == nil {
 			im.mu.Lock()
 			im.first = at
 			im.mu.Unlock()
@@ -189,17 +163,6 @@ func (im *Image) anywhere(ctx context.Context, tries int, ask func(*endpoint) er
 	return err
 }
 
-// passingError marks a failure that another try may not meet.
-type passingError struct {
-	error
-	after time.Duration // as the server asked, or 0
-}
-
-func (e *passingError) Unwrap() error { return e.error }
-
-// Passing is for package retry.
-func (e *passingError) Passing() (after time.Duration, ok bool) { return e.after, true }
-
 // refusal marks a failure that every other try will meet, so that what was
 // received before it is of no use.
 type refusal struct{ error }
@@ -208,9 +171,3 @@ func (e *refusal) Unwrap() error { return e.error }
 
 // Refused is for wire.AsError.
 func (e *refusal) Refused() bool { return true }
-
-// stalled is the error of a connection that brings nothing.
-func (im *Image) stalled(host string) error {
-	return hint.Wrap(fmt.Errorf("registry %s stalled: no byte for %v", host, im.stall),
-		"try again, or check the network and any proxy on the way")
-}

@@ -31,6 +31,7 @@ import (
 
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/image/fetch/wire"
+	"github.com/rkt/rkt/internal/image/source/transfer"
 )
 
 // served is a registry with one image, app:v1, behind a handler that tests
@@ -255,8 +256,8 @@ func TestFaults(t *testing.T) {
 		{"401", status(401, `{"errors":[{"code":"UNAUTHORIZED","message":"go away"}]}`), 0, "without valid credentials (401): go away", 1},
 		{"403", status(403, ""), 0, "denies access", 1},
 		{"404", status(404, ""), 0, "does not have blob", 1},
-		{"429", status(429, ""), 0, "limits how often we may ask (429)", maxStreak},
-		{"500", status(500, ""), 0, "internal problem (500)", maxStreak},
+		{"429", status(429, ""), 0, "limits how often we may ask (429)", transfer.MaxStreak},
+		{"500", status(500, ""), 0, "internal problem (500)", transfer.MaxStreak},
 		{"418", status(418, ""), 0, "answered with status 418", 1},
 		{"truncated", func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 			if r.Header.Get("Range") != "" {
@@ -273,7 +274,7 @@ func TestFaults(t *testing.T) {
 			}
 			_, _ = w.Write(s.data[:1000])
 			w.(http.Flusher).Flush()
-		}, 0, "ended after 1000 of", maxStreak},
+		}, 0, "ended after 1000 of", transfer.MaxStreak},
 		{"wrong length", func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 			w.Header().Set("Content-Length", "10")
 			_, _ = w.Write(s.data[:10])

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/rkt/rkt/internal/image/fetch/wire"
+	"github.com/rkt/rkt/internal/image/source/transfer"
 )
 
 // What signatures are called in registries.
@@ -172,7 +173,7 @@ func (c *collector) manifest(reference string) (doc document, err error) {
 		return doc, fmt.Errorf("cannot look for signatures: the registry refers to %q", reference)
 	}
 	var text []byte
-	err = c.im.anywhere(c.ctx, maxStreak, func(e *endpoint) (err error) {
+	err = c.im.anywhere(c.ctx, transfer.MaxStreak, func(e *endpoint) (err error) {
 		text, _, err = e.manifest(c.ctx, reference)
 		return err
 	})
@@ -189,7 +190,7 @@ func (c *collector) manifest(reference string) (doc document, err error) {
 // digest.
 func (c *collector) referrers(digest, tag string) ([]descriptor, error) {
 	var list []descriptor
-	err := c.im.anywhere(c.ctx, maxStreak, func(e *endpoint) (err error) {
+	err := c.im.anywhere(c.ctx, transfer.MaxStreak, func(e *endpoint) (err error) {
 		list, err = c.list(e, "referrers/"+digest)
 		if err == nil && len(list) == 0 {
 			// A mirror may have copied the image and nothing else.

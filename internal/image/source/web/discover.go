@@ -15,6 +15,7 @@ import (
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/image/fetch/wire"
 	"github.com/rkt/rkt/internal/image/source/retry"
+	"github.com/rkt/rkt/internal/image/source/transfer"
 )
 
 // Discover looks for what is announced of the request's name: at
@@ -30,7 +31,7 @@ func (c *Client) Discover(ctx context.Context) (wire.Discovered, error) {
 			return wire.Discovered{}, context.Cause(ctx)
 		}
 		var f *failure
-		if more = err == nil || !errors.As(err, &f) || !f.dial; err == nil {
+		if more = err == nil || !errors.As(err, &f) || !f.Dial; err == nil {
 			var d wire.Discovered
 			if d, err = c.announced(page); err != nil {
 				err = fmt.Errorf("%s %w", at, err)
@@ -61,6 +62,9 @@ func (c *Client) Discover(ctx context.Context) (wire.Discovered, error) {
 // errSilent says that a page is there, and announces nothing of use.
 var errSilent = errors.New("announces no such image")
 
+// pageStalls is how many times the stall time a page may take as a whole.
+const pageStalls = 4
+
 // page gets one page, over https or, where allowed, http.
 func (c *Client) page(ctx context.Context, at string) (string, error) {
 	page, err := c.pageBy(ctx, "https://"+at)
@@ -74,21 +78,29 @@ func (c *Client) page(ctx context.Context, at string) (string, error) {
 
 func (c *Client) pageBy(ctx context.Context, u string) (page string, err error) {
 	const tries = 3
-	err = retry.Do(ctx, tries, c.pause, func() error {
+	err = retry.Do(ctx, tries, c.Pause, func() error {
+		// Bytes that come one by one are no stall, and a name has many pages.
+		_, at, _ := strings.Cut(u, "://")
+		at, _, _ = strings.Cut(at, "/")
+		ctx, cancel := context.WithTimeoutCause(ctx, pageStalls*c.Stall, fmt.Errorf("server %s took more than %v for a page", at, pageStalls*c.Stall))
+		defer cancel()
 		resp, err := c.get(ctx, u+"?ac-discovery=1", http.Header{"Accept": {"text/html, */*;q=0.1"}})
 		if err != nil {
 			// Another host may have the image: no time is lost here over one
 			// that does not answer.
-			if f := (*failure)(nil); errors.As(err, &f) && f.dial {
-				f.passing = false
+			if f := (*failure)(nil); errors.As(err, &f) && f.Dial {
+				f.Again = false
 			}
 			return err
 		}
 		defer resp.done()
 		b, err := io.ReadAll(io.LimitReader(resp.Body, wire.MaxPage))
 		page = string(b)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err != nil {
-			return &failure{passing: true, error: fmt.Errorf("lost the connection to server %s", resp.Request.URL.Host)}
+			return &failure{Failure: transfer.Failure{Again: true, Err: fmt.Errorf("lost the connection to server %s", resp.Request.URL.Host)}}
 		}
 		return nil
 	})

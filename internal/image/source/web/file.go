@@ -15,6 +15,7 @@ import (
 
 	"github.com/rkt/rkt/internal/image/fetch/wire"
 	"github.com/rkt/rkt/internal/image/source/retry"
+	"github.com/rkt/rkt/internal/image/source/transfer"
 )
 
 // maxFile bounds what is taken for a file's size, bytes.
@@ -37,7 +38,7 @@ type File struct {
 func (c *Client) Open(ctx context.Context) (*File, wire.File, error) {
 	f := &File{c: c, ctx: ctx}
 	have := f.c.web.Partial
-	err := retry.Do(ctx, maxStreak, c.pause, func() error { return f.open(c.web.Offset, have) })
+	err := retry.Do(ctx, transfer.MaxStreak, c.Pause, func() error { return f.open(c.web.Offset, have) })
 	if err != nil {
 		return nil, wire.File{}, err
 	}
@@ -214,17 +215,17 @@ func (f *File) mend(cause error) error {
 		if stall := (*failure)(nil); errors.As(cause, &stall) {
 			broke = cause
 		}
-		if condition(was.Validators) == "" && f.off > 0 || f.streak >= maxStreak || f.retries >= maxRetries {
+		if condition(was.Validators) == "" && f.off > 0 || f.streak >= transfer.MaxStreak || f.retries >= transfer.MaxRetries {
 			return broke
 		}
-		if err := retry.Sleep(f.ctx, f.c.pause<<(f.streak-1)); err != nil {
+		if err := retry.Sleep(f.ctx, f.c.Pause<<(f.streak-1)); err != nil {
 			return err
 		}
 		at := f.off
 		err := f.open(at, was.Validators)
 		var again *failure
 		switch {
-		case errors.As(err, &again) && again.passing:
+		case errors.As(err, &again) && again.Again:
 			cause = again
 			continue
 		case err != nil:

@@ -9,11 +9,8 @@ package web
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -22,23 +19,17 @@ import (
 
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/image/fetch/wire"
-)
-
-// What a request may cost before it is given up.
-const (
-	maxStreak  = 5  // failures in a row that brought no byte
-	maxRetries = 30 // failures in all
+	"github.com/rkt/rkt/internal/image/source/transfer"
 )
 
 // Client asks web servers as one request of rkt's wants it. It is safe for
 // concurrent use; Close it to drop idle connections.
 type Client struct {
-	req   wire.Request
-	web   wire.Web
-	stall time.Duration
-	pause time.Duration
-	http  http.Client
-	now   func() time.Time // of a signed request
+	transfer.Pace
+	req  wire.Request
+	web  wire.Web
+	http http.Client
+	now  func() time.Time // of a signed request
 }
 
 // New prepares for req, whose Web is set; nothing is sent yet.
@@ -46,27 +37,11 @@ func New(req wire.Request) (*Client, error) {
 	if req.Web == nil {
 		return nil, errors.New("cannot ask web servers: the request names none")
 	}
-	c := &Client{
-		req: req, web: *req.Web, now: time.Now,
-		stall: time.Duration(req.StallMillis) * time.Millisecond,
-		pause: time.Duration(req.RetryMillis) * time.Millisecond,
-	}
-	if c.stall <= 0 {
-		c.stall = 30 * time.Second
-	}
-	if c.pause <= 0 {
-		c.pause = 500 * time.Millisecond
-	}
-	c.http.Transport = &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: c.stall}).DialContext,
-		TLSClientConfig:        &tls.Config{InsecureSkipVerify: req.SkipTLSVerify}, //nolint:gosec // asked for by --insecure-options=tls
-		TLSHandshakeTimeout:    c.stall,
-		ResponseHeaderTimeout:  c.stall,
-		MaxResponseHeaderBytes: 64 << 10,
-		DisableCompression:     true, // an image's digest is that of its bytes as they lie there
-		ForceAttemptHTTP2:      true,
-	}
+	c := &Client{Pace: transfer.PaceOf(req), req: req, web: *req.Web, now: time.Now}
+	t := c.Transport(req.SkipTLSVerify)
+	t.MaxResponseHeaderBytes = 64 << 10
+	t.ForceAttemptHTTP2 = true
+	c.http.Transport = t
 	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return c, nil
 }
@@ -76,21 +51,13 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // failure is why a server did not give what was asked for.
 type failure struct {
-	error
-	code    int           // of its answer, or 0
-	missing bool          // it has no such thing
-	passing bool          // another try may succeed
-	dial    bool          // it was not even reached, or is not who it should be
-	after   time.Duration // as the server asked, or 0
+	transfer.Failure
+	code    int  // of its answer, or 0
+	missing bool // it has no such thing
 }
-
-func (f *failure) Unwrap() error { return f.error }
 
 // Missing is for wire.AsError.
 func (f *failure) Missing() bool { return f.missing }
-
-// Passing is for package retry.
-func (f *failure) Passing() (after time.Duration, ok bool) { return f.after, f.passing }
 
 // response is an answer below 400; its body fails once no byte has come for
 // the stall time.
@@ -167,14 +134,11 @@ func origin(u *url.URL) string {
 
 // once sends one request, with credentials if there are some for the host.
 func (c *Client) once(ctx context.Context, u *url.URL, headers http.Header, ours bool) (*response, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	stalled := &failure{passing: true, error: hint.Wrap(fmt.Errorf("%s stalled: no byte for %v", u.Host, c.stall),
-		"try again, or check the network and any proxy on the way")}
-	timer := time.AfterFunc(c.stall, func() { cancel(stalled) })
-	done := func() { timer.Stop(); cancel(nil) }
+	peer := transfer.Peer{Name: "server " + u.Host, NoTLS: "if that is meant, give --insecure-options=http", Stall: c.Stall}
+	ctx, watch := transfer.NewWatch(ctx, c.Stall, &failure{Failure: transfer.Failure{Again: true, Err: peer.Stalled()}})
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		done()
+		watch.Stop()
 		return nil, fmt.Errorf("cannot use URL %q", u.Redacted())
 	}
 	for k, v := range headers {
@@ -191,34 +155,14 @@ func (c *Client) once(ctx context.Context, u *url.URL, headers http.Header, ours
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		} else {
-			err = explain(err, u.Host)
+			err = &failure{Failure: *peer.Explain(err)}
 		}
-		done()
+		watch.Stop()
 		return nil, err
 	}
-	body := &watched{ReadCloser: resp.Body, timer: timer, stall: c.stall, ctx: ctx}
+	body := watch.Body(resp.Body)
 	resp.Body = body
-	return &response{resp, func() { _ = body.Close(); done() }}, nil
-}
-
-// watched is a body whose timer runs only while a read waits.
-type watched struct {
-	io.ReadCloser
-	timer *time.Timer
-	stall time.Duration
-	ctx   context.Context //nolint:containedctx // of the one request
-}
-
-func (w *watched) Read(p []byte) (int, error) {
-	w.timer.Reset(w.stall)
-	n, err := w.ReadCloser.Read(p)
-	w.timer.Stop()
-	if err != nil && err != io.EOF { //nolint:errorlint // only itself is the good end
-		if cause := context.Cause(w.ctx); cause != nil {
-			err = cause
-		}
-	}
-	return n, err
+	return &response{resp, func() { _ = body.Close(); watch.Stop() }}, nil
 }
 
 // authorize adds the credentials for req's host, if it is asked over https.
@@ -242,48 +186,19 @@ func (c *Client) authorize(req *http.Request) {
 	}
 }
 
-// explain turns a transport's error into one line for the user.
-func explain(err error, host string) error {
-	if uerr := (*url.Error)(nil); errors.As(err, &uerr) {
-		err = uerr.Err
-	}
-	var (
-		cert    *tls.CertificateVerificationError
-		dns     *net.DNSError
-		record  tls.RecordHeaderError
-		dialing *net.OpError
-		timeout net.Error
-	)
-	switch {
-	case errors.As(err, &cert):
-		return &failure{dial: true, error: hint.Wrap(fmt.Errorf("cannot trust server %s: %w", host, cert.Err),
-			"add its authority to the system's certificates, or give --insecure-options=tls")}
-	case errors.As(err, &record) || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
-		return &failure{dial: true, error: hint.Wrap(fmt.Errorf("server %s does not speak TLS", host),
-			"if that is meant, give --insecure-options=http")}
-	case errors.As(err, &dns):
-		return &failure{passing: true, dial: true, error: fmt.Errorf("cannot find server %s: %s", host, dns.Err)}
-	case errors.As(err, &dialing) && dialing.Op == "dial":
-		return &failure{passing: true, dial: true, error: fmt.Errorf("cannot reach server %s: %w", host, dialing.Err)}
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return &failure{passing: true, error: fmt.Errorf("server %s does not answer", host)}
-	}
-	return &failure{passing: true, error: fmt.Errorf("lost the connection to server %s", host)}
-}
-
 // refused explains an answer of 400 and more.
 func (c *Client) refused(resp *http.Response, u, first *url.URL) error {
 	what := fmt.Sprintf("%s://%s%s", u.Scheme, u.Host, u.EscapedPath()) // a query may hold secrets
 	code := resp.StatusCode
-	f := &failure{code: code, missing: code == http.StatusNotFound || code == http.StatusGone,
-		passing: code >= 500 || code == http.StatusRequestTimeout || code == http.StatusTooManyRequests}
+	f := &failure{code: code, missing: code == http.StatusNotFound || code == http.StatusGone}
+	f.Again = code >= 500 || code == http.StatusRequestTimeout || code == http.StatusTooManyRequests
 	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {
-		f.after = time.Duration(min(max(seconds, 0), 3600)) * time.Second
+		f.After = time.Duration(min(max(seconds, 0), 3600)) * time.Second
 	}
 	say := func(remedy, format string, args ...any) error {
-		f.error = fmt.Errorf(format, args...)
+		f.Err = fmt.Errorf(format, args...)
 		if remedy != "" {
-			f.error = hint.Wrap(f.error, remedy)
+			f.Err = hint.Wrap(f.Err, remedy)
 		}
 		return f
 	}
@@ -301,7 +216,7 @@ func (c *Client) refused(resp *http.Response, u, first *url.URL) error {
 		return say("check the name", "server %s does not have %s (%d)", u.Host, what, code)
 	case code == http.StatusTooManyRequests:
 		return say("wait a while", "server %s limits how often we may ask (429)", u.Host)
-	case f.passing:
+	case f.Again:
 		return say("try again later", "server %s has an internal problem (%d)", u.Host, code)
 	}
 	return say("", "server %s answered with status %d for %s", u.Host, code, what)

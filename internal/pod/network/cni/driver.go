@@ -210,7 +210,8 @@ func (d *driver) Add(ctx context.Context, a *network.Attachment) (contract.Attac
 	}
 	defer unlock()
 	file := recordFile(a.PodDir, rec.IfName)
-	if err := os.Mkdir(filepath.Dir(file), 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+	// 0700: a network's configuration may have its plugins' secrets.
+	if err := os.Mkdir(filepath.Dir(file), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return none, fmt.Errorf("cannot keep a record: %w", err)
 	}
 	if err := registry(d.Register).enter(d.n.Name, member{rec.ContainerID, rec.IfName, a.DataDir}); err != nil {
