@@ -38,6 +38,7 @@ var rows = []row{
 	{"start-none", "the same with a network namespace", "podman", 0.10, 0.05, 40, startNone},
 	{"start-net", "the same with the default network, against podman's bridge", "podman", 0.10, 0.05, 30, startNet},
 	{"network", "what the default network adds to a start (least less least)", "", 15, 0, 60, network},
+	{"private-users", "start with seccomp, capabilities, limits and users of its own", "rkt, without", 1.3, 0, 200, privateUsers},
 	{"memory", "memory held per idle pod beside the app (PSS, ten pods)", "", 4096, 2048, 10, memory},
 	{"list", "rkt list with 1,000 pods", "", 100, 0, 20, list},
 	{"image-list", "rkt image list with 1,000 images", "", 100, 0, 20, imageList},
@@ -82,6 +83,21 @@ func startNet(b *bench, n int) ([]result, error) {
 		contender{name: "rkt, no network", argv: append(slices.Clone(b.rkt), "run", "--net=none", b.id, "--exec=/bin/true")},
 		contender{name: "rkt, with a port", argv: append(slices.Clone(b.rkt), "run", "--port=web:tcp:80:8080", b.id, "--exec=/bin/true")},
 		contender{name: "podman", argv: b.podmanRun([]string{"--net=bridge"}, "/bin/true")})
+}
+
+// privateUsers is what isolation costs, where all of it is asked for.
+func privateUsers(b *bench, n int) ([]result, error) {
+	run := func(pod, app []string) []string {
+		argv := append(append(slices.Clone(b.rkt), "run", "--net=none"), pod...)
+		return append(append(append(argv, b.id), app...), "--exec=/bin/true")
+	}
+	limits := []string{"--memory=256M", "--cpu=1", "--pids-limit=100"}
+	lists := []string{"--seccomp=mode=remove,errno=EPERM,reboot,swapon,mount", "--caps-retain=CAP_CHOWN,CAP_SETUID,CAP_SETGID"}
+	return race(n,
+		contender{name: "rkt", argv: run(append([]string{"--private-users"}, limits...), lists)},
+		contender{name: "rkt, without", argv: run(nil, nil)},
+		contender{name: "rkt, users alone", argv: run([]string{"--private-users"}, nil)},
+		contender{name: "rkt, limits alone", argv: run(limits, nil)})
 }
 
 // network is the difference that the pod's user feels.

@@ -41,6 +41,9 @@ where it was.`,
 			if _, serr := os.Stat(filepath.Join(dir, "networks")); serr == nil && !pol.MarkOnly {
 				err = errors.Join(err, launch.Networks(dir, launch.NetworkPlaces{}))
 			}
+			if !pol.MarkOnly {
+				err = errors.Join(err, launch.Users())
+			}
 			return err
 		},
 	}

@@ -54,6 +54,13 @@ func (w *wish) registerPod(fs *pflag.FlagSet) {
 		w.Ports = append(w.Ports, p)
 		return nil
 	})
+	each(fs, "private-users", "RANGE", "give the pod users and groups of its own: FIRST[:COUNT] of the host's, or pick, which is what the flag alone means, for a range that nobody has; no is the host's (docs/user-namespaces.md)", func(s string) error {
+		if _, _, err := pod.ParseUsers(s); err != nil {
+			return err
+		}
+		w.PrivateUsers = s
+		return nil
+	}).NoOptDefVal = pod.UsersPick
 	w.env.register(fs)
 	w.registerPullPolicy(fs, "new")
 	fs.StringVar(&w.podManifest, "pod-manifest", "", "make the pod of the manifest in `FILE`: an appc pod manifest in JSON, or a Kubernetes Pod in YAML")
@@ -324,7 +331,6 @@ func refuse(fs *pflag.FlagSet, name, noOpt, why string) {
 // unavailable adds the flags of run and prepare that are refused.
 func unavailable(fs *pflag.FlagSet) {
 	refuse(fs, "network-bandwidth", "", "this version of rkt does not limit the network's bandwidth")
-	refuse(fs, "private-users", "true", "this version of rkt has no user namespaces")
 	refuse(fs, "mds-register", "true", "this version of rkt has no metadata service")
 	for _, name := range []string{"stage1-url", "stage1-path", "stage1-hash", "stage1-from-dir"} {
 		refuse(fs, name, "", "this version of rkt only has the flavors installed beside it; choose native or fly with --stage1-name")

@@ -67,7 +67,7 @@ func TestGrammar(t *testing.T) {
 		},
 		"no capability at all": {[]string{"a", "--caps-retain="}, []string{"a"}, []prepare.AppRequest{{CapsRetain: []string{}}}},
 		"what is switched off is not refused": {
-			[]string{"--private-users=false", "--mds-register=false", "a", "--readonly-rootfs=false"},
+			[]string{"--mds-register=false", "a", "--readonly-rootfs=false"},
 			[]string{"a"}, []prepare.AppRequest{{}},
 		},
 		"annotations and labels": {

@@ -32,8 +32,9 @@ type podJSON struct {
 	StartedAt       *int64            `json:"started_at,omitempty"`
 	UserAnnotations map[string]string `json:"user_annotations,omitempty"`
 	UserLabels      map[string]string `json:"user_labels,omitempty"`
-	Limits          *limitsJSON       `json:"limits,omitempty"` // of all apps together
-	Usage           *usageJSON        `json:"usage,omitempty"`  // in status, of a pod that runs
+	PrivateUsers    *usersJSON        `json:"private_users,omitempty"` // of a pod that was started
+	Limits          *limitsJSON       `json:"limits,omitempty"`        // of all apps together
+	Usage           *usageJSON        `json:"usage,omitempty"`         // in status, of a pod that runs
 }
 
 // networkJSON is one of the pod's networks, in rkt's words and some of our own. A
@@ -50,6 +51,12 @@ type networkJSON struct {
 	Prefix6    int    `json:"prefix6,omitempty"`
 	MAC        string `json:"mac,omitempty"`
 	HostIfName string `json:"hostIfName,omitempty"`
+}
+
+// usersJSON are users and groups of the host that are the pod's own.
+type usersJSON struct {
+	First int64 `json:"first"`
+	Count int64 `json:"count"`
 }
 
 type appJSON struct {
@@ -153,6 +160,9 @@ func (v *podView) json(p *lifecycle.Pod) (podJSON, error) {
 	for _, n := range v.networks {
 		j.Networks = append(j.Networks, networkJSON{n.NetName, n.NetConf, n.PluginPath, n.IfName, n.IP, n.Args, n.Mask,
 			n.IP6, n.Prefix6, n.MAC, n.HostIfName})
+	}
+	if u := v.events.Users; u.Private() {
+		j.PrivateUsers = &usersJSON{u.First, u.Count}
 	}
 	if v.manifest == nil {
 		return j, nil

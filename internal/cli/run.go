@@ -103,7 +103,7 @@ func (c *cli) run(w *wish) error {
 		close(laid)
 		ready <- outcome{r, err}
 	}()
-	start, err := launch.Begin(flavor, &contract.Pod{Network: w.Options.NetworkMode(), HostIPC: w.Options.HostIPC, Insecure: c.insecureDocument()}, c.launchClock())
+	start, err := launch.Begin(flavor, &contract.Pod{Network: w.Options.NetworkMode(), HostIPC: w.Options.HostIPC, Users: w.Users(), Insecure: c.insecureDocument()}, c.launchClock())
 	if l, ok := soon(laid); ok && err == nil {
 		err = start.Lay(l.doc, l.dir)
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
 	"github.com/rkt/rkt/internal/stage1/contract"
 	"github.com/rkt/rkt/internal/ui"
@@ -26,7 +27,8 @@ func newStatus(c *cli) *command {
 		usage: "[OPTION…] UUID",
 		short: "show the state of a pod",
 		long: `Prints what is known about a pod, one key=value a line: state, created, started,
-networks, then, of a pod that runs or ran, pid and exited, and once it has ended
+networks, then, of a pod that runs or ran, pid, private-users (FIRST:COUNT of the
+host's users and groups, for a pod with its own) and exited, and once it has ended
 app-NAME with the exit status of each app whose end was seen (128+n if signal n
 ended it). Then, where there is something to say: limits and limits-NAME, those
 in force for the pod and for each app; usage and usage-NAME, what they use, while
@@ -102,6 +104,9 @@ func (c *cli) status(p *lifecycle.Pod, format outputFormat) error {
 		line("networks", v.addresses())
 		if v.events.Init != 0 {
 			line("pid", strconv.Itoa(v.events.Init))
+		}
+		if u := v.events.Users; u.Private() {
+			line("private-users", pod.FormatUsers(u.First, u.Count))
 		}
 		line("exited", strconv.FormatBool(v.state != lifecycle.StateRunning))
 		if v.state != lifecycle.StateRunning && v.manifest != nil {

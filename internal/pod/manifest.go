@@ -43,9 +43,12 @@ const (
 
 // Annotations of a pod manifest.
 const (
-	AnnotationHostname    = "coreos.com/rkt/hostname"     // the pod's host name
-	AnnotationNetwork     = "coreos.com/rkt/network"      // as in --net
-	AnnotationHostIPC     = "coreos.com/rkt/host-ipc"     // "true": the host's IPC namespace
+	AnnotationHostname = "coreos.com/rkt/hostname" // the pod's host name
+	AnnotationNetwork  = "coreos.com/rkt/network"  // as in --net
+	AnnotationHostIPC  = "coreos.com/rkt/host-ipc" // "true": the host's IPC namespace
+	// AnnotationUsers gives the pod users and groups of its own, as
+	// --private-users does: "pick", "FIRST:COUNT", or "no".
+	AnnotationUsers       = "coreos.com/rkt/private-users"
 	AnnotationDNS         = "coreos.com/rkt/dns"          // JSON of DNS
 	AnnotationHosts       = "coreos.com/rkt/hosts"        // JSON of []HostsEntry
 	AnnotationStopSeconds = "coreos.com/rkt/stop-seconds" // between stop signal and SIGKILL

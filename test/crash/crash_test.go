@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rkt/rkt/internal/linux/flock"
 	"github.com/rkt/rkt/internal/pod/network/rules"
 	"github.com/rkt/rkt/test/images"
 	"github.com/rkt/rkt/test/registry"
@@ -91,6 +92,10 @@ func stories() map[string]story {
 			command: []string{"run", "--net=none", "--pids-limit=100", tiny, "--memory=64M", "--cpu=1", "--exec=/bin/sleep", "--", "0.1"}},
 		"run with devices": {before: [][]string{fetch}, again: true,
 			command: []string{"run", "--net=none", tiny, "--device=/dev/null:/dev/x", "--exec=/bin/sleep", "--", "0.1"}},
+		"run with users of its own": {before: [][]string{fetch}, again: true,
+			command: []string{"run", "--net=none", "--private-users", "--volume=v,kind=empty", tiny, "--mount=volume=v,target=/v", "--exec=/bin/sleep", "--", "0.1"}},
+		"gc of users": {before: [][]string{fetch, {"run", "--net=none", "--private-users", tiny, "--exec=/bin/true"}}, again: true,
+			command: []string{"gc", "--grace-period=0s"}},
 		"run of two apps": {before: [][]string{fetch}, again: true,
 			command: []string{"run", "--net=none", tiny, "--name=a", "--exec=/bin/true", tiny, "--name=b", "--exec=/bin/true"}},
 		"run on a network": {before: [][]string{fetch}, again: true,
@@ -214,6 +219,7 @@ func (s story) dieAt(t *testing.T, point string) {
 		t.Errorf("after gc: %q", left)
 	}
 	networksGone(t, h)
+	usersGone(t, h)
 	everyImageOpens(t, h)
 	if s.again {
 		h.Must(args...)
@@ -243,6 +249,32 @@ func networksGone(t *testing.T, h *rkt.Host) {
 	if tables, err := exec.Command("nft", "list", "tables").Output(); err != nil || strings.Contains(string(tables), string(rules.Table(h.Dir))+"\n") {
 		t.Errorf("after gc, rules are left: %v\n%s", err, tables)
 	}
+}
+
+// usersGone: gc has removed the locks of ranges that nobody has. A pod of another
+// rkt of this machine may have ended since; what stays through several is left.
+func usersGone(t *testing.T, h *rkt.Host) {
+	t.Helper()
+	var left []string
+	for range 5 {
+		left = nil
+		locks, _ := filepath.Glob("/run/rkt/users/*")
+		for _, path := range locks {
+			f, err := os.Open(path)
+			if err != nil {
+				continue
+			}
+			if flock.TryLock(f, flock.Exclusive) == nil {
+				left = append(left, path)
+			}
+			_ = f.Close()
+		}
+		if left == nil {
+			return
+		}
+		h.Must("gc", "--grace-period=0s")
+	}
+	t.Errorf("after gc, the locks of ranges that nobody has are left: %q", left)
 }
 
 // everyImageOpens: each image that the store lists runs, and skopeo reads the

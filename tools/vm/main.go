@@ -28,7 +28,7 @@ import (
 
 func main() {
 	kernel := flag.String("kernel", "", "`directory` with boot/vmlinuz-* and lib/modules; downloaded if empty")
-	tests := flag.String("run", "Limit|Rlimits|Sysctl|Stats|Aside|Device|CDI|AppArmor|Labels|Masked|Protected|Pause", "which end-to-end tests, as go test -run")
+	tests := flag.String("run", "Limit|Rlimits|Sysctl|Stats|Aside|Device|CDI|AppArmor|Labels|Masked|Protected|Pause|PrivateUsers(OfSeveralApps)?$", "which end-to-end tests, as go test -run")
 	patience := flag.Duration("timeout", 15*time.Minute, "when the machine is switched off")
 	flag.Parse()
 	status, err := run(*kernel, *tests, *patience)

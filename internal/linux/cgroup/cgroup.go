@@ -73,8 +73,21 @@ func Open(dir string) (int, error) {
 	return fd, nil
 }
 
+// OpenTasks returns a descriptor of a version 1 cgroup's tasks, to which a process
+// of a single thread writes "0" to move there: in version 1 nothing is born in a
+// cgroup. Writing to cgroup.procs would do, and wait until all processors have
+// been through the scheduler (the kernel's cgroup_threadgroup_rwsem: some 10 ms);
+// for a thread that moves itself alone Linux 5.5 and later need not.
+func OpenTasks(dir string) (int, error) {
+	fd, err := unix.Open(dir+"/tasks", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("cannot open cgroup %s: %w", dir, err)
+	}
+	return fd, nil
+}
+
 // OpenProcs returns a descriptor of the cgroup's cgroup.procs, to which a process
-// writes "0" to move there: in version 1 nothing is born in a cgroup.
+// writes "0" to move there, in version 2 as well.
 func OpenProcs(dir string) (int, error) {
 	fd, err := unix.Open(dir+"/cgroup.procs", unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -97,8 +97,7 @@ type failure struct{ begin, rest, app, then int }
 const stackSize = 16 << 10
 
 // Begin makes the first process, which walks c's list while the caller goes on.
-// c.CloneFlags must have CLONE_NEWPID. The calling thread must stay locked until
-// Wait or Kill.
+// The calling thread must stay locked until Wait or Kill.
 func Begin(c *Child) (*First, error) {
 	self, err := unix.PidfdOpen(unix.Getpid(), 0)
 	if err != nil {
@@ -188,9 +187,13 @@ func (f *First) Wait() (Outcome, error) {
 	return o, nil
 }
 
+// End has a first process end that has not been told the rest, and does not wait
+// for that. Kill has to follow.
+func (f *First) End() { _ = unix.Kill(f.pid, unix.SIGKILL) }
+
 // Kill ends a first process that has not been told the rest.
 func (f *First) Kill() {
-	_ = unix.Kill(f.pid, unix.SIGKILL)
+	f.End()
 	f.separate()
 	_, _ = wait.For(f.pid)
 }

@@ -8,8 +8,11 @@
 package mount
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -105,6 +108,58 @@ func Private(fd int, recursive bool) error {
 		return fmt.Errorf("cannot make mount private: %w", err)
 	}
 	return nil
+}
+
+// MapOwners has a detached mount show its files' owners as the user namespace
+// behind userns maps them, and take them back likewise: what is 0 on the disk is
+// that one's root here. source is what the mount was cloned from, for the error.
+func MapOwners(fd, userns, source int, recursive bool) error {
+	flags := uint(unix.AT_EMPTY_PATH)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	err := unix.MountSetattr(fd, "", flags, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(userns)})
+	switch {
+	case err == unix.EINVAL || err == unix.EOPNOTSUPP:
+		return fmt.Errorf("its filesystem, %s, cannot be mounted with mapped owners%s", Type(source), below(recursive))
+	case err == unix.EPERM:
+		return fmt.Errorf("its mount (%s) may not have its owners mapped%s: they are already, or it is the host's and this a user namespace", Type(source), below(recursive))
+	case err == unix.ENOSYS:
+		return errors.New("this kernel cannot mount with mapped owners (mount_setattr)")
+	}
+	return os.NewSyscallError("mount_setattr", err)
+}
+
+func below(recursive bool) string {
+	if recursive {
+		return ", or one mounted below it"
+	}
+	return ""
+}
+
+// Type names the filesystem of what a descriptor leads to, "unknown" if the
+// calling thread's mount namespace does not have it.
+func Type(fd int) string {
+	const unknown = "unknown"
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st); err != nil {
+		return unknown
+	}
+	text, err := os.ReadFile("/proc/thread-self/mountinfo")
+	if err != nil {
+		return unknown
+	}
+	id := strconv.FormatUint(st.Mnt_id, 10) + " "
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, id) {
+			continue
+		}
+		if _, rest, ok := strings.Cut(line, " - "); ok {
+			name, _, _ := strings.Cut(rest, " ")
+			return name
+		}
+	}
+	return unknown
 }
 
 // Attach places the detached mount fd over what the descriptor target names.

@@ -127,7 +127,7 @@ func (c *converter) spec(o *object) {
 	// Absent is Always to Kubernetes; who starts rkt restarts it.
 	o.oneOf("restartPolicy", "Never")
 	if b := o.boolean("hostUsers"); b != nil && !*b {
-		c.fail("%s: false is not supported", o.at("hostUsers"))
+		c.m.Annotations.Set(pod.AnnotationUsers, pod.UsersPick)
 	}
 	if b := o.boolean("shareProcessNamespace"); b != nil && !*b {
 		c.fail("%s: false is not supported, a pod's apps see each other", o.at("shareProcessNamespace"))

@@ -192,6 +192,13 @@ func TestConvertJSON(t *testing.T) {
 	if _, ok := m.Annotations.Get(pod.AnnotationHostname); ok {
 		t.Error("a host name of its own on the host's network")
 	}
+	if _, ok := m.Annotations.Get(pod.AnnotationUsers); ok {
+		t.Error("users of its own that nobody asked for")
+	}
+	own := parse(t, strings.Replace(small, `"hostIPC":true`, `"hostUsers":false`, 1))
+	if got, _ := own.Annotations.Get(pod.AnnotationUsers); got != pod.UsersPick {
+		t.Errorf("hostUsers: false is %q", got)
+	}
 	if len(m.Ports) != 0 || m.Apps[0].ImageReference() != "docker://r.example/b@sha256:00" {
 		t.Errorf("%+v", m)
 	}
@@ -220,7 +227,6 @@ func TestRefused(t *testing.T) {
 		spec("spec.restartPolicy", "restartPolicy: Always"),
 		spec("spec.initContainers", "initContainers: [{name: i, image: x}]"),
 		spec("spec.hostPID", "hostPID: true"),
-		spec("spec.hostUsers", "hostUsers: false"),
 		spec("spec.shareProcessNamespace", "shareProcessNamespace: false"),
 		spec("spec.nodeSelector", "nodeSelector: {a: b}"),
 		spec("spec.serviceAccountName", "serviceAccountName: robot"),

@@ -33,7 +33,7 @@ const (
 func (s *Start) attend(r *Ready, o assemble.Outcome) (status int, ended bool, err error) {
 	doc, events := r.Doc, r.events
 	now := time.Now()
-	lines := contract.RunLine(os.Getpid(), now.UnixNano()) + contract.InitLine(s.init, now.UnixNano())
+	lines := contract.RunLine(os.Getpid(), now.UnixNano()) + s.usersLine(now.UnixNano()) + contract.InitLine(s.init, now.UnixNano())
 	if o.Ended {
 		lines += contract.StartedLine(doc.Apps[0].Name, 0, o.Started.UnixNano()) +
 			doc.OOMLine(doc.Apps[0].Name, cgroup.OOMKills, o.Finished.UnixNano()) +
@@ -169,7 +169,7 @@ func (s *Start) hear(doc *contract.Pod) (line string, over, mine bool) {
 func (s *Start) end(doc *contract.Pod) (int, error) {
 	// While it still ends: its apps have.
 	parted := s.part()
-	given := !doc.Limited() && (doc.Cgroup == "" || cgroup.RemoveEmpty(doc.Cgroup) == nil)
+	given := doc.Aside() == "" && removeEmpty(doc)
 	status, err := wait.For(s.init)
 	if err != nil {
 		return 0, err
@@ -182,6 +182,21 @@ func (s *Start) end(doc *contract.Pod) (int, error) {
 		fmt.Fprintln(os.Stderr, "rkt:", err)
 	}
 	return status, nil
+}
+
+// removeEmpty removes the pod's cgroups if nobody is in them any more.
+func removeEmpty(doc *contract.Pod) bool {
+	for _, dir := range doc.CgroupDirs() {
+		for i := range doc.Apps { // first: then nothing has to be looked for
+			if cgroup.RemoveEmpty(dir+"/"+doc.Apps[i].Name) != nil {
+				return false
+			}
+		}
+		if cgroup.RemoveEmpty(dir) != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // removeCgroup gives the pod's cgroups back, or says why it cannot.

@@ -22,6 +22,7 @@ import (
 	"github.com/rkt/rkt/internal/linux/sched"
 	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
+	"github.com/rkt/rkt/internal/pod/users"
 	"github.com/rkt/rkt/internal/stage1/assemble"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
@@ -38,7 +39,8 @@ type Start struct {
 	init     int // pid of the pod's first process; 0 before and without
 	network  int // descriptor of a network namespace of its own, -1 without
 	assembly *assemble.Assembly
-	joining  *attachment // the pod's networks; nil without
+	joining  *attachment  // the pod's networks; nil without
+	users    *users.Range // the pod's own; nil without
 	clock    Clock
 
 	caught    []os.Signal // those that signals gets
@@ -47,11 +49,14 @@ type Start struct {
 }
 
 // wants is what of a document the assembly has to know from the beginning.
-type wants struct{ hostNetwork, hostIPC, bareProc bool }
+type wants struct {
+	hostNetwork, hostIPC, bareProc bool
+	users                          contract.Users // as asked for
+}
 
 // wanted takes an empty network for one of the pod's own, as that is the default.
 func wanted(doc *contract.Pod) wants {
-	return wants{doc.Network == "host", doc.HostIPC, doc.Insecure.Paths}
+	return wants{doc.Network == "host", doc.HostIPC, doc.Insecure.Paths, doc.Users}
 }
 
 // A Clock is told of the steps of a start, and to show them. It is safe for use
@@ -78,8 +83,9 @@ func Calm() {
 	}
 }
 
-// Begin begins to assemble a pod. Of doc only the network, HostIPC and Insecure
-// are looked at, so that the rest may be written meanwhile, by another goroutine.
+// Begin begins to assemble a pod. Of doc only the network, HostIPC, Users and
+// Insecure are looked at, so that the rest may be written meanwhile, by another
+// goroutine.
 // A flavor without `init` assembles pods itself. clock may be nil.
 //
 // The calling goroutine is locked to its thread, which is in the pod's
@@ -109,7 +115,7 @@ func Begin(f Flavor, doc *contract.Pod, clock Clock) (*Start, error) {
 		return nil, err
 	}
 	if s.assembled() {
-		if s.assembly, err = assemble.Begin(s.assemblyWants()); err != nil {
+		if err := s.assemble(); err != nil {
 			s.Abort()
 			return nil, err
 		}
@@ -133,15 +139,26 @@ func (s *Start) print() {
 // assembled tells whether stage0 assembles the flavor's pods.
 func (s *Start) assembled() bool { return len(s.flavor.Manifest.Entrypoints["init"]) > 0 }
 
-func (s *Start) assemblyWants() assemble.Wants {
+// assemble begins the assembly that is wanted, with a range of users if the pod is
+// to have its own. What an earlier one had is the caller's to end.
+func (s *Start) assemble() (err error) {
 	w := assemble.Wants{HostIPC: s.wants.hostIPC, BareProc: s.wants.bareProc}
+	if s.wants.users.Private() {
+		if s.users, err = users.OfMachine().Take(s.wants.users); err != nil {
+			return err
+		}
+		w.Users = s.users.Users
+	}
 	if !s.wants.hostNetwork {
-		w.Network = func() (fd int, err error) {
-			s.network, err = assemble.NewNetwork()
+		w.Network = func(made int) (fd int, err error) {
+			if s.network = made; made < 0 {
+				s.network, err = assemble.NewNetwork()
+			}
 			return s.network, err
 		}
 	}
-	return w
+	s.assembly, err = assemble.Begin(w)
+	return err
 }
 
 // Lay makes what the pod needs but for its start: its directory, which was dir a
@@ -163,8 +180,10 @@ func (s *Start) Lay(doc *contract.Pod, path string) (err error) {
 			unix.Close(s.network)
 			s.network = -1
 		}
+		s.users.Close()
+		s.users = nil
 		s.wants = wanted(doc)
-		if s.assembly, err = assemble.Begin(s.assemblyWants()); err != nil {
+		if err := s.assemble(); err != nil {
 			return err
 		}
 	}
@@ -177,7 +196,7 @@ func (s *Start) Lay(doc *contract.Pod, path string) (err error) {
 	if err != nil {
 		return fmt.Errorf("cannot open the pod's directory: %w", err)
 	}
-	roots, err := mountRoots(doc, dir)
+	roots, err := mountRoots(doc, dir, s.assembly)
 	if err != nil {
 		unix.Close(dir)
 		return err
@@ -204,6 +223,8 @@ func (s *Start) Abort() {
 		_ = s.assembly.Leave() // the error that brought us here is the one to be told
 		s.assembly = nil
 	}
+	s.users.Close()
+	s.users = nil
 }
 
 // Exec gives the pod to its flavor and replaces this process by the flavor's
@@ -252,6 +273,11 @@ func (s *Start) exec(r *Ready) (status int, ended bool, err error) {
 	if r.Doc.Limited() {
 		env = append(env, contract.EnvLimited+"=1")
 	}
+	held, err := s.usersToRun()
+	if err != nil {
+		return 0, false, err
+	}
+	env = append(env, held...)
 	of, err := s.joining.toRun()
 	if err != nil {
 		return 0, false, err
@@ -278,7 +304,7 @@ func (s *Start) start(r *Ready, lock int) (assemble.Outcome, error) {
 	}
 	s.signals, s.caught = r.signals, r.caught
 	o, err := s.assembly.Start(&assemble.Way{Lock: lock, Control: s.inside,
-		Program: program, Argv: argv, Env: s.env, Moment: moment})
+		Held: s.users.FDs(), Limited: r.limited, Program: program, Argv: argv, Env: s.env, Moment: moment})
 	s.init = o.PID
 	if o.Ended && err == nil {
 		return o, nil // and this process, soon: nothing is worth closing
@@ -294,6 +320,7 @@ type Ready struct {
 	Pod     *lifecycle.Pod
 	Doc     *contract.Pod
 	events  *os.File
+	limited bool        // the pod's limits are set
 	caught  []os.Signal // those that signals gets
 	signals chan os.Signal
 }
@@ -316,8 +343,10 @@ func MakeReady(p *lifecycle.Pod) (*Ready, error) {
 	r := &Ready{Pod: p, Doc: doc, events: events}
 	r.catchSignals()
 	failpoint.Hit("launch/ready")
-	if !doc.Limited() {
-		// Ahead of the assembly, which does the same and says what is wrong with it.
+	// Ahead of the assembly, which does the same and says what is wrong with it.
+	if doc.Limited() {
+		r.limited = assemble.Limit(doc)
+	} else {
 		_, _ = assemble.MakeCgroups(doc)
 	}
 	return r, nil
@@ -335,9 +364,14 @@ func openDir(path string) (int, error) {
 
 // mountRoots mounts the root of each app, attached nowhere yet, in the
 // document's order. With an error there is none.
-func mountRoots(doc *contract.Pod, dir int) (roots []int, err error) {
+func mountRoots(doc *contract.Pod, dir int, a *assemble.Assembly) (roots []int, err error) {
+	t := trees{pod: dir}
+	if a.Private() {
+		t.mapped = a.Mapped
+		defer t.close()
+	}
 	for i := range doc.Apps {
-		root, err := mountRoot(&doc.Apps[i], dir, doc.OverlayOptions)
+		root, err := t.mountRoot(&doc.Apps[i], doc.OverlayOptions)
 		if err != nil {
 			for _, fd := range roots {
 				unix.Close(fd)

@@ -89,6 +89,9 @@ func (o Options) apply(c *contract.Pod, m *pod.Manifest, f *Flavor) error {
 	if err := checkSysctls(c); err != nil {
 		return err
 	}
+	if err := checkUsers(c, m.Volumes); err != nil {
+		return err
+	}
 	if err := o.applyDNS(c, f); err != nil {
 		return err
 	}

@@ -119,6 +119,9 @@ func (r *Request) plan(st *store.Store, apps []*app) (*plan, error) {
 	if err := r.limits(pl.document, m); err != nil {
 		return nil, err
 	}
+	if err := r.users(pl.document, m); err != nil {
+		return nil, err
+	}
 	runDir := lifecycle.RunDir(r.DataDir, r.UUID)
 	vols, err := newVolumes(runDir, m.Volumes, r.warn)
 	if err != nil {
@@ -158,6 +161,9 @@ func (r *Request) plan(st *store.Store, apps []*app) (*plan, error) {
 		return nil, err
 	}
 	if err := placeCgroup(pl.document); err != nil {
+		return nil, err
+	}
+	if err := r.tryUsers(pl.document); err != nil {
 		return nil, err
 	}
 	// What is stored must be what ParseManifest takes: as an oracle for us, and

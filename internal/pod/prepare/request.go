@@ -74,6 +74,9 @@ type Request struct {
 	// Isolators are the pod's own.
 	Isolators []image.Isolator
 
+	// PrivateUsers is as in pod.ParseUsers; "" is what the manifest says.
+	PrivateUsers string
+
 	// Environments as NAME=VALUE. From low to high: rkt's defaults, InheritEnv,
 	// the image's, SetEnv (files first, then --set-env: the last of a name
 	// counts), the app's own.

@@ -43,11 +43,16 @@ type Process struct {
 	Root string
 	// CgroupFD is the cgroup v2 directory to be born in; 0 for the caller's.
 	CgroupFD int
-	// Groups are the cgroup.procs files, opened for writing, of its cgroups in
-	// version 1 hierarchies.
+	// Groups are files, opened for writing, by which it enters its cgroups in
+	// version 1 hierarchies (cgroup.OpenTasks), and others that it cannot be born
+	// in (cgroup.OpenProcs).
 	Groups []int
 	// Rlimits are set before anything is given up.
 	Rlimits []contract.Rlimit
+	// Users are the pod's own, if it has any.
+	Users Users
+	// OwnMounts: with users of its own it gets a mount namespace of its own.
+	OwnMounts bool
 	// DieWithParent: the process is killed when the thread that calls Start ends.
 	DieWithParent bool
 	// CgroupView mounts the process's own cgroup, read-only, at this directory
@@ -88,6 +93,9 @@ func (p *Process) Child() (c *forkexec.Child, done func(), err error) {
 	if err != nil {
 		return nil, done, err
 	}
+	if err := p.enterUsers(c); err != nil {
+		return nil, done, err
+	}
 	// Nothing but stdio from here on: the image chooses the working directory,
 	// and /proc/self/fd/N would lead out of it (as in CVE-2024-21626).
 	c.Call("close descriptors", unix.SYS_CLOSE_RANGE, 3, 1<<32-1, 0)
@@ -99,6 +107,8 @@ func (p *Process) Child() (c *forkexec.Child, done func(), err error) {
 		if err := p.root(c); err != nil {
 			return nil, done, err
 		}
+	} else {
+		p.ownMounts(c)
 	}
 	if p.CgroupView != "" {
 		if err := p.cgroupView(c); err != nil {
@@ -107,8 +117,10 @@ func (p *Process) Child() (c *forkexec.Child, done func(), err error) {
 	} else if len(p.Groups) > 0 { // /proc/self/cgroup is not to tell of the host
 		c.Call("make a cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
 	}
-	if err := p.rlimits(c); err != nil {
-		return nil, done, err
+	if p.Users.Namespace <= 0 {
+		if err := p.rlimits(c); err != nil {
+			return nil, done, err
+		}
 	}
 	if err := p.privileges(c); err != nil {
 		return nil, done, err
@@ -157,6 +169,12 @@ func (p *Process) root(c *forkexec.Child) error {
 	}
 	dot, _ := c.String(".")
 	slash, _ := c.String("/")
+	if p.Users.Private() {
+		// The mounts of a namespace of other users are locked in their places, and
+		// such a one cannot be a root; a copy over it can.
+		none, _ := c.String("")
+		c.Call("bind the root", unix.SYS_MOUNT, dir, dir, none, unix.MS_BIND|unix.MS_REC)
+	}
 	c.Call("enter the root", unix.SYS_CHDIR, dir)
 	c.Call("change the root", unix.SYS_PIVOT_ROOT, dot, dot)
 	c.Call("leave the old root", unix.SYS_UMOUNT2, dot, unix.MNT_DETACH)
@@ -187,9 +205,12 @@ func (p *Process) cgroupView(c *forkexec.Child) error {
 // "Transformation of capabilities during execve()"). The ambient set is raised
 // when no change of ids follows that would clear it.
 func (p *Process) privileges(c *forkexec.Child) error {
-	have, _, err := caps.Bounding()
+	have, known, err := caps.Bounding()
 	if err != nil {
 		return err
+	}
+	if p.Users.Namespace > 0 {
+		have = known // who enters a user namespace has all that there are
 	}
 	state := caps.Root(p.Bounding)
 	if p.User.UID != 0 {
@@ -215,6 +236,10 @@ func (p *Process) privileges(c *forkexec.Child) error {
 	c.Call("set the group", unix.SYS_SETRESGID, g, g, g)
 	c.Call("keep capabilities", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0, 0, 0)
 	c.Call("set the user", unix.SYS_SETRESUID, u, u, u)
+	if p.Users.Private() {
+		// What is the host's in the one that it has is out of its reach.
+		c.Try("join a session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
+	}
 	c.Call("set the file mode mask", unix.SYS_UMASK, 0o022)
 
 	c.Call("set capabilities", unix.SYS_CAPSET, uintptr(unsafe.Pointer(plan.Header)), uintptr(unsafe.Pointer(plan.Data)))
@@ -257,7 +282,8 @@ func (p *Process) Failed(root int, err error) error {
 }
 
 // LendOutput makes pipes that the process will write to openable by its user,
-// who may reach them again through /dev/stdout (as runc does).
+// who may reach them again through /dev/stdout (as runc does). uid is as the
+// caller knows it.
 func LendOutput(uid uint32, fds ...int) error {
 	if uid == 0 {
 		return nil

@@ -11,8 +11,9 @@ import (
 
 // Confine is what the document says about what app may do; it is the same for
 // the app itself and for what `rkt enter` starts beside it.
-func Confine(doc *contract.Pod, app *contract.App) (*Process, error) {
+func Confine(doc *contract.Pod, app *contract.App, users Users) (*Process, error) {
 	p := &Process{
+		Users:      users,
 		Env:        app.Environment,
 		Dir:        app.WorkingDir,
 		NoNewPrivs: app.NoNewPrivs,
@@ -25,6 +26,9 @@ func Confine(doc *contract.Pod, app *contract.App) (*Process, error) {
 	have, known, err := caps.Bounding()
 	if err != nil {
 		return nil, err
+	}
+	if users.Namespace > 0 {
+		have = known // in its own user namespace, where nothing was taken away
 	}
 	if doc.Insecure.Capabilities {
 		p.Bounding = have

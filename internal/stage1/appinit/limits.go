@@ -31,7 +31,7 @@ func (p *Process) join(c *forkexec.Child) {
 func (p *Process) rlimits(c *forkexec.Child) error {
 	for i := range p.Rlimits {
 		l := &p.Rlimits[i]
-		if err := mayRaise(l); err != nil {
+		if err := mayRaise(l, p.Users); err != nil {
 			return err
 		}
 		to := &unix.Rlimit{Cur: l.Soft, Max: l.Hard}
@@ -43,13 +43,16 @@ func (p *Process) rlimits(c *forkexec.Child) error {
 
 // mayRaise says what is missing if a hard limit is above this process's own: the
 // kernel would only say that it is not permitted (getrlimit(2)).
-func mayRaise(l *contract.Rlimit) error {
+func mayRaise(l *contract.Rlimit, users Users) error {
 	var own unix.Rlimit
 	if err := unix.Prlimit(0, l.Resource, nil, &own); err != nil {
 		return fmt.Errorf("cannot read limit %q: %w", l.Name, err)
 	}
 	if l.Hard <= own.Max {
 		return nil
+	}
+	if users.Private() && users.Namespace <= 0 {
+		return fmt.Errorf("cannot raise the hard limit of %q to %s: rkt has %s, and what starts this app has left the host's privileges behind (--private-users)", l.Name, limitWord(l.Hard), limitWord(own.Max))
 	}
 	if own, err := caps.Current(); err != nil || own.Effective.Has(unix.CAP_SYS_RESOURCE) {
 		return err

@@ -3,6 +3,7 @@
 package appinit
 
 import (
+	"github.com/rkt/rkt/internal/stage1/contract"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -72,7 +73,7 @@ func TestLookupUser(t *testing.T) {
 		{"www", "nogroup", nil, Credential{}, "cannot find group"},
 		{"/missing", "", nil, Credential{}, "cannot take the owner"},
 	} {
-		got, err := LookupUser(root, c.user, c.group, c.extra)
+		got, err := LookupUser(root, c.user, c.group, c.extra, contract.Users{})
 		if c.err != "" {
 			if err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("LookupUser(%q, %q): error %v, want %q", c.user, c.group, err, c.err)
@@ -94,14 +95,14 @@ func TestLookupUserHostile(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := tree(t, map[string]string{"etc/passwd": "-> " + host + "/passwd"})
-	if _, err := LookupUser(root, "evil", "", nil); err == nil {
+	if _, err := LookupUser(root, "evil", "", nil, contract.Users{}); err == nil {
 		t.Error("a link out of the root was followed")
 	}
 	root = tree(t, map[string]string{"etc/x": ""})
 	if err := unix.Mkfifoat(root, "etc/passwd", 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := LookupUser(root, "www", "", nil); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+	if _, err := LookupUser(root, "www", "", nil, contract.Users{}); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("a fifo as passwd: %v", err)
 	}
 }
@@ -161,7 +162,7 @@ func FuzzLookupUser(f *testing.F) {
 	f.Add("a:b:1:2", "", "1", "x")
 	f.Fuzz(func(t *testing.T, passwd, group, user, grp string) {
 		root := tree(t, map[string]string{"etc/passwd": passwd, "etc/group": group})
-		_, _ = LookupUser(root, user, grp, nil)
+		_, _ = LookupUser(root, user, grp, nil, contract.Users{})
 	})
 }
 

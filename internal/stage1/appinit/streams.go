@@ -23,15 +23,16 @@ type Streams struct {
 	opened []int // of App, to be closed once the app has its own
 }
 
-// OpenStreams opens app's streams by the document; root is its root, with /dev.
-func OpenStreams(doc *contract.Pod, app *contract.App, root int, user Credential) (*Streams, error) {
+// OpenStreams opens app's streams by the document; root is its root, with /dev,
+// and uid its user as the caller knows it.
+func OpenStreams(doc *contract.Pod, app *contract.App, root int, uid uint32) (*Streams, error) {
 	s := &Streams{App: [3]int{0, 1, 2}, Pumps: [2]int{-1, -1}}
 	if err := s.open(doc, app, root); err != nil {
 		s.CloseApp()
 		s.closePumps()
 		return nil, err
 	}
-	if err := LendOutput(user.UID, s.App[1], s.App[2]); err != nil {
+	if err := LendOutput(uid, s.App[1], s.App[2]); err != nil {
 		s.CloseApp()
 		s.closePumps()
 		return nil, err

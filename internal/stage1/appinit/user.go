@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/linux/safepath"
+	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
 // A Credential is whom a process runs as.
@@ -30,16 +31,26 @@ const maxAccounts = 4 << 20
 // for the owner of that file, or a name. An empty user is 0. An empty group is
 // the user's primary group in passwd, or 0 for a number that is not there. The
 // user's groups in the group file are added when group is empty, as Docker does.
-func LookupUser(root int, user, group string, extra []int) (Credential, error) {
+// All are users' numbers in the pod, and such that it has.
+func LookupUser(root int, user, group string, extra []int, users contract.Users) (Credential, error) {
+	c, err := lookupUser(root, user, group, extra, users)
+	for _, id := range append([]uint32{c.UID, c.GID}, c.Groups...) {
+		if err == nil && users.Has(id) != nil {
+			err = fmt.Errorf("cannot run as user %q: %w", user, users.Has(id))
+		}
+	}
+	return c, err
+}
+
+func lookupUser(root int, user, group string, extra []int, users contract.Users) (Credential, error) {
 	c := Credential{}
 	var primary uint32
 	var name string
 	if path, ok := strings.CutPrefix(user, "/"); ok {
-		st, err := statInRoot(root, path)
-		if err != nil {
+		var err error
+		if c.UID, primary, err = ownerInRoot(root, path, users); err != nil {
 			return c, fmt.Errorf("cannot take the owner of %q as user: %w", user, err)
 		}
-		c.UID, primary = st.Uid, st.Gid
 	} else {
 		e, found, err := findPasswd(root, user)
 		switch {
@@ -59,11 +70,10 @@ func LookupUser(root int, user, group string, extra []int) (Credential, error) {
 	case group == "":
 		c.GID = primary
 	case strings.HasPrefix(group, "/"):
-		st, err := statInRoot(root, group[1:])
-		if err != nil {
+		var err error
+		if _, c.GID, err = ownerInRoot(root, group[1:], users); err != nil {
 			return c, fmt.Errorf("cannot take the group of %q: %w", group, err)
 		}
-		c.GID = st.Gid
 	}
 	if err := addGroups(root, &c, name, group); err != nil {
 		return c, err
@@ -164,6 +174,18 @@ func parseID(s string) (uint32, error) {
 		err = strconv.ErrRange
 	}
 	return uint32(n), err
+}
+
+// ownerInRoot are a file's owner and group as the pod sees them.
+func ownerInRoot(root int, path string, users contract.Users) (uid, gid uint32, err error) {
+	st, err := statInRoot(root, path)
+	if err == nil {
+		uid, err = users.Inside(st.Uid)
+	}
+	if err == nil {
+		gid, err = users.Inside(st.Gid)
+	}
+	return uid, gid, err
 }
 
 func statInRoot(root int, path string) (st unix.Stat_t, err error) {

@@ -29,8 +29,11 @@ import (
 type Wants struct {
 	HostIPC bool
 	// Network gives a descriptor of the pod's network namespace, which stays the
-	// caller's; it may wait. Nil is the host's network.
-	Network func() (int, error)
+	// caller's; it may wait. Nil is the host's network. made is a descriptor of the
+	// one that it then is, -1 if it is still to be made.
+	Network func(made int) (int, error)
+	// Users are the pod's own, with their range; the zero value is the host's.
+	Users contract.Users
 	// BareProc: nothing of /proc is hidden or read-only.
 	BareProc bool
 }
@@ -45,6 +48,7 @@ type Assembly struct {
 	dir   int
 	apps  []*app
 	laid  bool
+	users *ownUsers       // nil for a pod with the host's
 	first *forkexec.First // until it was told all
 }
 
@@ -52,7 +56,8 @@ type Assembly struct {
 type app struct {
 	*contract.App
 	root, cgroup int
-	groups       []int // cgroup.procs in version 1 hierarchies
+	groups       []int // tasks in version 1 hierarchies
+	procs        int   // cgroup.procs of cgroup, for a pod with users of its own; else 0
 	log          *os.File
 	volumes      []source
 	devices      []device
@@ -71,9 +76,7 @@ type hostNamespace struct {
 func Begin(w Wants) (*Assembly, error) {
 	runtime.LockOSThread()
 	a := &Assembly{wants: w, host: []hostNamespace{{kind: unix.CLONE_NEWNS, file: "mnt"}, {kind: unix.CLONE_NEWUTS, file: "uts"}}}
-	flags := unix.CLONE_NEWNS | unix.CLONE_NEWUTS
 	if !w.HostIPC {
-		flags |= unix.CLONE_NEWIPC
 		a.host = append(a.host, hostNamespace{kind: unix.CLONE_NEWIPC, file: "ipc"})
 	}
 	if w.Network != nil {
@@ -87,8 +90,8 @@ func Begin(w Wants) (*Assembly, error) {
 		}
 		h.fd = fd
 	}
-	if err := unix.Unshare(flags); err != nil {
-		return nil, fmt.Errorf("cannot make the pod's namespaces: %w", err)
+	if err := a.leaveHost(); err != nil {
+		return nil, err
 	}
 	unix.Umask(0)
 	// What the host mounts later reaches volumes; nothing flows back.
@@ -99,11 +102,14 @@ func Begin(w Wants) (*Assembly, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot detach from the host's mounts: %w", err)
 	}
+	if err := a.users.act(); err != nil {
+		return nil, err
+	}
 	if a.shelf, err = newShelf(); err != nil {
 		return nil, err
 	}
-	if w.Network != nil {
-		fd, err := w.Network()
+	if w.Network != nil && a.users == nil {
+		fd, err := w.Network(-1)
 		if err != nil {
 			return nil, err
 		}
@@ -117,6 +123,28 @@ func Begin(w Wants) (*Assembly, error) {
 	}
 	a.first, err = a.begin()
 	return a, err
+}
+
+// leaveHost takes the thread into the pod's namespaces, but for the network of a
+// pod with the host's users.
+func (a *Assembly) leaveHost() (err error) {
+	own := unix.CLONE_NEWUTS
+	if !a.wants.HostIPC {
+		own |= unix.CLONE_NEWIPC
+	}
+	if a.wants.Users.Private() {
+		if a.wants.Network != nil {
+			own |= unix.CLONE_NEWNET
+		}
+		if a.users, err = newUsers(&a.wants, own); err != nil {
+			return err
+		}
+		own = 0
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNS | own); err != nil {
+		return fmt.Errorf("cannot make the pod's namespaces: %w", err)
+	}
+	return nil
 }
 
 // Leave takes the thread back into the host's namespaces, if it is not there
@@ -134,6 +162,9 @@ func (a *Assembly) Leave() error {
 }
 
 func (a *Assembly) goBack() error {
+	if err := a.users.stop(); err != nil {
+		return err
+	}
 	for _, h := range a.host {
 		if err := unix.Setns(h.fd, h.kind); err != nil {
 			return fmt.Errorf("cannot go back to the host's namespaces: %w", err)
@@ -155,6 +186,10 @@ type Way struct {
 	Program string
 	Argv    []string
 	Env     []string
+	// Held are handed to init to be kept open, as Lock is; the caller's to close.
+	Held []int
+	// Limited: Limit has done it.
+	Limited bool
 	// Moment is how long the first process watches an only app before it becomes
 	// init.
 	Moment time.Duration
@@ -210,7 +245,7 @@ func (a *Assembly) Start(w *Way) (Outcome, error) {
 			return Outcome{}, err
 		}
 	}
-	if err := a.openApps(); err != nil {
+	if err := a.openApps(w.Limited); err != nil {
 		return Outcome{}, err
 	}
 	return a.start(w)
@@ -223,7 +258,7 @@ func (a *Assembly) setUp() error {
 	}
 	for _, app := range a.apps {
 		var err error
-		if app.volumes, err = openVolumes(app.App); err != nil {
+		if app.volumes, err = openVolumes(app.App, a.users.fd()); err != nil {
 			return err
 		}
 		if app.devices, err = a.shelf.openDevices(app.App); err != nil {
@@ -231,7 +266,7 @@ func (a *Assembly) setUp() error {
 		}
 	}
 	for i, app := range a.apps {
-		if err := a.shelf.appRoot(a.doc, app, i == len(a.apps)-1); err != nil {
+		if err := a.shelf.appRoot(a.doc, app, i == len(a.apps)-1, a.wants.Users); err != nil {
 			return err
 		}
 	}
@@ -242,19 +277,25 @@ func (a *Assembly) setUp() error {
 
 // openApps opens what else belongs to each app: its cgroup, and its log in the
 // pod's directory, which is out of sight later.
-func (a *Assembly) openApps() error {
+func (a *Assembly) openApps(limited bool) error {
 	if err := unix.Fchdir(a.dir); err != nil {
 		return fmt.Errorf("cannot enter the pod's directory: %w", err)
 	}
 	if err := setSysctls(a.doc); err != nil {
 		return err
 	}
+	// What follows is the host's.
+	if err := a.users.stop(); err != nil {
+		return err
+	}
 	group, err := MakeCgroups(a.doc)
 	if err != nil {
 		return err
 	}
-	if err := limit(a.doc); err != nil {
-		return err
+	if !limited {
+		if err := limit(a.doc); err != nil {
+			return err
+		}
 	}
 	if err := confineDevices(a.doc, a.apps); err != nil {
 		return err
@@ -267,6 +308,11 @@ func (a *Assembly) openApps() error {
 			if app.cgroup, err = cgroup.Open(group + "/" + app.Name); err != nil {
 				return err
 			}
+			if a.users != nil {
+				if app.procs, err = cgroup.OpenProcs(group + "/" + app.Name); err != nil {
+					return err
+				}
+			}
 		}
 		if app.groups, err = openGroups(a.doc, app.Name); err != nil {
 			return err
@@ -277,7 +323,10 @@ func (a *Assembly) openApps() error {
 
 // close gives back what the first process has copies of.
 func (a *Assembly) close() {
-	a.shelf.close()
+	if a.shelf != nil {
+		a.shelf.close()
+	}
+	a.users.close()
 	if a.apps != nil {
 		unix.Close(a.dir)
 	}
@@ -289,6 +338,9 @@ func (a *Assembly) close() {
 			unix.Close(app.cgroup)
 		}
 		closeAll(app.groups)
+		if app.procs > 0 {
+			unix.Close(app.procs)
+		}
 		if app.log != nil {
 			app.log.Close()
 		}

@@ -93,6 +93,17 @@ func limit(doc *contract.Pod) error {
 	return nil
 }
 
+// Limit makes the cgroups of a pod whose limits are all of version 1 hierarchies,
+// and sets the limits, ahead of the assembly. done tells whether that is all of
+// it; else the assembly does it, and says what is wrong.
+func Limit(doc *contract.Pod) (done bool) {
+	if version2(doc) != nil { // this process may have to step aside
+		return false
+	}
+	_, err := MakeCgroups(doc)
+	return err == nil && limit(doc) == nil
+}
+
 // limitGroup limits by one controller the pod's or an app's cgroup dir, which it
 // makes in version 1; v2 is the pod's in version 2.
 func limitGroup(controller, dir, v2 string, l contract.Limits, app bool, devices []string) error {
@@ -148,7 +159,7 @@ func openGroups(doc *contract.Pod, app string) (fds []int, err error) {
 		}
 	}
 	for _, dir := range dirs {
-		fd, err := cgroup.OpenProcs(dir)
+		fd, err := cgroup.OpenTasks(dir)
 		if err != nil {
 			closeAll(fds)
 			return nil, err

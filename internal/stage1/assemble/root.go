@@ -5,6 +5,7 @@ package assemble
 import (
 	"fmt"
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -16,7 +17,7 @@ import (
 
 // appRoot attaches the app's root, which is a detached mount, at shelf/<app> and
 // mounts in it everything else the app sees. last: no app follows.
-func (s *shelf) appRoot(doc *contract.Pod, opened *app, last bool) error {
+func (s *shelf) appRoot(doc *contract.Pod, opened *app, last bool, users contract.Users) error {
 	app, root := opened.App, opened.root
 	if err := place(s.fd, app.Name, root); err != nil {
 		return fmt.Errorf("cannot mount the root of app %q: %w", app.Name, err)
@@ -27,7 +28,7 @@ func (s *shelf) appRoot(doc *contract.Pod, opened *app, last bool) error {
 		do   func() error
 	}{
 		{"/proc and /sys", func() error { return s.procAndSys(root, doc.Insecure.Paths, last) }},
-		{"/dev", func() error { return s.devices(root, doc.HostIPC, app.DeviceRules != nil, last) }},
+		{"/dev", func() error { return s.devices(root, doc.HostIPC, app.DeviceRules != nil, last, users) }},
 		{"/etc", func() error { return s.etc(doc, app, root) }},
 		{"the working directory", func() error { return workingDir(root, app) }},
 		{"volumes", func() error { return attachVolumes(root, app, opened.volumes) }},
@@ -74,7 +75,7 @@ func (s *shelf) procAndSys(root int, bare, last bool) error {
 // devices attaches /dev, and in it what each app has of its own (terminals) or
 // what belongs to the pod's IPC namespace. ruled: the app has rules for nodes that
 // it makes itself, which can be opened here.
-func (s *shelf) devices(root int, hostIPC, ruled, last bool) error {
+func (s *shelf) devices(root int, hostIPC, ruled, last bool, users contract.Users) error {
 	dev, err := take(s.dev, root, "dev", last)
 	if err != nil {
 		return err
@@ -85,7 +86,11 @@ func (s *shelf) devices(root int, hostIPC, ruled, last bool) error {
 			return err
 		}
 	}
-	pts, err := mount.New("devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")
+	tty := users.Host(groupTTY)
+	if users.Has(groupTTY) != nil {
+		tty = users.Host(0)
+	}
+	pts, err := mount.New("devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, "newinstance", "ptmxmode=0666", "mode=0620", "gid="+strconv.FormatUint(uint64(tty), 10))
 	if err != nil {
 		return err
 	}
@@ -103,6 +108,9 @@ func (s *shelf) devices(root int, hostIPC, ruled, last bool) error {
 	defer unix.Close(mq)
 	return place(dev, "mqueue", mq)
 }
+
+// groupTTY is the group of terminals everywhere.
+const groupTTY = 5
 
 // workingDir makes the directory the app is to start in, if the image has none,
 // as images expect.

@@ -13,6 +13,7 @@ import (
 	"github.com/rkt/rkt/internal/linux/forkexec"
 	"github.com/rkt/rkt/internal/linux/mount"
 	"github.com/rkt/rkt/internal/linux/pty"
+	"github.com/rkt/rkt/internal/linux/userns"
 	"github.com/rkt/rkt/internal/stage1/appinit"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
@@ -46,11 +47,14 @@ func (a *Assembly) start(w *Way) (Outcome, error) {
 	if err := a.pivot(&rest.Child); err != nil {
 		return Outcome{}, err
 	}
-	in := &contract.Inherited{Control: w.Control, Lock: w.Lock}
+	in := &contract.Inherited{Control: w.Control, Lock: w.Lock, Held: w.Held}
 	for _, app := range a.apps {
 		i := contract.InheritedApp{Root: app.root, Cgroup: app.cgroup, Groups: app.groups}
 		if app.log != nil {
 			i.Log = int(app.log.Fd())
+		}
+		if app.procs > 0 {
+			i.Groups = append(i.Groups[:len(i.Groups):len(i.Groups)], app.procs)
 		}
 		in.Apps = append(in.Apps, i)
 	}
@@ -67,7 +71,13 @@ func (a *Assembly) start(w *Way) (Outcome, error) {
 			rest.Moment = 0 // somebody has to do something then
 		}
 	}
-	then, done, err := becomeInit(w, in, rest.App == nil)
+	if a.users != nil {
+		// init and what it starts are not the host's: they could not do it.
+		if err := appinit.LendOutput(a.users.users.Host(0), 1, 2); err != nil {
+			return Outcome{}, err
+		}
+	}
+	then, done, err := becomeInit(w, in, rest.App == nil, a.users.fd())
 	defer done()
 	if err != nil {
 		return Outcome{}, err
@@ -165,14 +175,15 @@ func (a *Assembly) only(s *startedApp) error {
 		return nil
 	}
 	failed := func(err error) error { return fmt.Errorf("cannot run app %q: %w", app.Name, err) }
-	process, err := appinit.Confine(a.doc, app.App)
+	users := appinit.Users{Users: a.wants.Users, Namespace: a.users.fd()}
+	process, err := appinit.Confine(a.doc, app.App, users)
 	if err != nil {
 		return failed(err)
 	}
 	if process.Bounding.Has(unix.CAP_SYS_PTRACE) || process.Bounding.Has(unix.CAP_SYS_ADMIN) {
 		return nil
 	}
-	if process.User, err = appinit.LookupUser(app.root, app.User, app.Group, app.SupplementaryGIDs); err != nil {
+	if process.User, err = appinit.LookupUser(app.root, app.User, app.Group, app.SupplementaryGIDs, users.Users); err != nil {
 		return failed(err)
 	}
 	if process.Program, err = appinit.LookupProgram(app.root, app.Exec[0], app.WorkingDir, app.Environment); err != nil {
@@ -180,8 +191,8 @@ func (a *Assembly) only(s *startedApp) error {
 	}
 	process.Argv = app.Exec
 	process.InCgroup(app.cgroup)
-	process.Groups = app.groups
-	if s.streams, err = appinit.OpenStreams(a.doc, app.App, app.root, process.User); err != nil {
+	process.Groups, process.OwnMounts = app.groups, true
+	if s.streams, err = appinit.OpenStreams(a.doc, app.App, app.root, users.Host(process.User.UID)); err != nil {
 		return failed(err)
 	}
 	process.Stdio = s.streams.App
@@ -197,7 +208,9 @@ func (a *Assembly) only(s *startedApp) error {
 // read-only mount, so that root in a pod cannot write to the host's file through
 // /proc/1/exe (CVE-2019-5736). Where the app runs already it is without
 // CAP_SYS_PTRACE, and no process of its can open that link.
-func becomeInit(w *Way, in *contract.Inherited, ahead bool) (c *forkexec.Child, done func(), err error) {
+//
+// users, if not 0, is the user namespace that it enters, as its root.
+func becomeInit(w *Way, in *contract.Inherited, ahead bool, users int) (c *forkexec.Child, done func(), err error) {
 	var opened []int
 	done = func() {
 		for _, fd := range opened {
@@ -240,6 +253,13 @@ func becomeInit(w *Way, in *contract.Inherited, ahead bool) (c *forkexec.Child, 
 	envp, err := c.Strings(env)
 	if err != nil {
 		return nil, done, err
+	}
+	if users > 0 {
+		userns.Enter(c, users)
+		userns.BecomeRoot(c)
+		// The change of ids has cleared that, and the keys are the host's.
+		c.Call("end with rkt", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
+		c.Try("join a session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
 	}
 	none, _ := c.String("")
 	c.Call("execute "+w.Program, unix.SYS_EXECVEAT, uintptr(program), none, argv, envp, unix.AT_EMPTY_PATH)

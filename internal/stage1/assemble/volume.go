@@ -25,10 +25,11 @@ type source struct {
 }
 
 // openVolumes opens the sources of the app's mounts, in the document's order.
-func openVolumes(app *contract.App) ([]source, error) {
+// users is the pod's user namespace, or 0.
+func openVolumes(app *contract.App, users int) ([]source, error) {
 	list := make([]source, 0, len(app.Mounts))
 	for i := range app.Mounts {
-		v, err := openVolume(&app.Mounts[i])
+		v, err := openVolume(&app.Mounts[i], users)
 		if err != nil {
 			closeVolumes(list)
 			return nil, fmt.Errorf("cannot set up app %q: %w", app.Name, err)
@@ -48,18 +49,18 @@ func closeVolumes(list []source) {
 
 // openVolume takes a detached copy of the source's mount, with the volume's
 // flags on it.
-func openVolume(v *contract.Mount) (source, error) {
+func openVolume(v *contract.Mount, users int) (source, error) {
 	if v.Keep {
 		return source{directory: true}, nil
 	}
-	s, err := cloneVolume(v)
+	s, err := cloneVolume(v, users)
 	if err != nil {
 		return source{}, fmt.Errorf("cannot open volume %q: %w", v.Volume, err)
 	}
 	return s, nil
 }
 
-func cloneVolume(v *contract.Mount) (source, error) {
+func cloneVolume(v *contract.Mount, users int) (source, error) {
 	fd, err := unix.Open(v.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return source{}, &os.PathError{Op: "open", Path: v.Source, Err: err}
@@ -94,6 +95,9 @@ func cloneVolume(v *contract.Mount) (source, error) {
 	err = mount.SetAttr(m, set, 0, v.Recursive)
 	if err == nil && v.Private {
 		err = mount.Private(m, v.Recursive)
+	}
+	if err == nil && users > 0 {
+		err = mount.MapOwners(m, users, fd, v.Recursive)
 	}
 	if err != nil {
 		unix.Close(m)

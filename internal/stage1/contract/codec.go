@@ -19,6 +19,7 @@ func (p *Pod) Encode() []byte {
 	p.Limits.write(w)
 	w.OptBool("confineDevices", p.ConfineDevices)
 	w.OptStringMap("sysctls", p.Sysctls)
+	p.Users.write(w)
 	w.Key("network").String(p.Network)
 	plainjson.OptEach(w, "networks", p.Networks, (*Network).write)
 	plainjson.OptEach(w, "ports", p.Ports, (*Port).write)
@@ -132,6 +133,8 @@ func Decode(b []byte) (*Pod, error) {
 			p.ConfineDevices = r.Bool()
 		case "sysctls":
 			p.Sysctls = r.StringMap()
+		case "users":
+			p.Users = readUsers(r)
 		case "network":
 			p.Network = r.String()
 		case "networks":

@@ -64,6 +64,10 @@ const (
 	// EnvNetworkFD, for `run`, is a descriptor to keep open as long as the pod
 	// lives, closed on exec (NetworkStays). Absent: there is none.
 	EnvNetworkFD = "RKT_NETWORK_FD"
+	// EnvHeld, for `run`, are descriptors to keep open as long as the pod lives,
+	// closed on exec, with commas between them: what the pod has of the host's is
+	// the pod's until they are closed. Absent: there are none.
+	EnvHeld = "RKT_HELD_FDS"
 	// EnvLimited, for `run`, is set if the pod has cgroups beyond Cgroup; the
 	// document has them.
 	EnvLimited = "RKT_LIMITED"
@@ -114,7 +118,8 @@ const (
 	Sysctls        Feature = "sysctls"
 	AppArmor       Feature = "apparmor"
 	SELinux        Feature = "selinux"
-	Devices        Feature = "devices" // App.Devices, App.DeviceRules, Pod.ConfineDevices
+	Devices        Feature = "devices"       // App.Devices, App.DeviceRules, Pod.ConfineDevices
+	PrivateUsers   Feature = "private-users" // Pod.Users
 )
 
 // Pod is the document.
@@ -142,6 +147,9 @@ type Pod struct {
 	ConfineDevices bool `json:"confineDevices,omitempty"`
 	// Sysctls are kernel parameters of the pod's namespaces, by their dotted names.
 	Sysctls map[string]string `json:"sysctls,omitempty"`
+	// Users, if it counts any, are the users and groups of the pod's own: they
+	// are others on the host.
+	Users Users `json:"users,omitzero"`
 	// Network is NetworkHost, NetworkNone or NetworkContained.
 	Network string `json:"network"`
 	// Networks are what the pod is attached to under NetworkContained, in order.

@@ -12,6 +12,7 @@ import (
 // line an event, each appended by one write, never changed:
 //
 //	run PID TIME              the process in the caller's place
+//	users COUNT FIRST TIME    the host's users that are the pod's own
 //	init PID TIME             the pod's first process, by the host's pid
 //	started APP PID TIME      an app's process, by the host's pid
 //	oom APP COUNT TIME        how many of its processes the OOM killer has ended
@@ -25,6 +26,7 @@ const EventsFile = "events"
 type Events struct {
 	Run     int // pid
 	Init    int // pid; 0 if the pod never started
+	Users   Users
 	Started time.Time
 	Apps    map[string]AppEvents
 }
@@ -62,6 +64,10 @@ func ParseEvents(text string) Events {
 			e.Run = number
 		case f[0] == "init" && len(f) == 3:
 			e.Init, e.Started = number, at
+		case f[0] == "users" && len(f) == 4:
+			if count, err := strconv.ParseUint(f[1], 10, 32); err == nil && number >= 0 {
+				e.Users = Users{First: int64(number), Count: int64(count)}
+			}
 		case f[0] == "started" && len(f) == 4:
 			a := e.Apps[f[1]]
 			a.PID, a.Started = number, at
@@ -79,8 +85,17 @@ func ParseEvents(text string) Events {
 	return e
 }
 
-// RunLine, InitLine, StartedLine, OOMLine and ExitedLine are lines of EventsFile.
+// RunLine, UsersLine, InitLine, StartedLine, OOMLine and ExitedLine are lines of
+// EventsFile.
 func RunLine(pid int, at int64) string { return line("run", "", pid, at) }
+
+// UsersLine tells of the pod's own users; it is "" for a pod without.
+func UsersLine(u Users, at int64) string {
+	if !u.Private() {
+		return ""
+	}
+	return line("users", strconv.FormatInt(u.Count, 10), int(u.First), at)
+}
 
 // InitLine tells of the pod's first process.
 func InitLine(pid int, at int64) string { return line("init", "", pid, at) }

@@ -15,7 +15,9 @@ type Inherited struct {
 	Control int // to stage0, and later to `run`
 	Lock    int // the pod's
 	Pod     int // the document, at its beginning
-	Apps    []InheritedApp
+	// Held are to be kept open as long as the pod lives, as Lock is.
+	Held []int
+	Apps []InheritedApp
 	// Started is the pid of the only app if that runs already; 0 if `init` is to
 	// start all.
 	Started int
@@ -29,7 +31,8 @@ type InheritedApp struct {
 	// Out and Err are reading ends of what a started app writes, if it is not the
 	// caller's descriptor.
 	Out, Err int
-	// Groups are the cgroup.procs files of its cgroups in version 1 hierarchies.
+	// Groups are the tasks files of its cgroups in version 1 hierarchies, and, of a
+	// pod with users of its own, cgroup.procs of Cgroup.
 	Groups []int
 }
 
@@ -37,7 +40,7 @@ func (a *InheritedApp) fields() []*int { return []*int{&a.Root, &a.Cgroup, &a.Lo
 
 // Descriptors are all numbers but 0.
 func (h *Inherited) Descriptors() []int {
-	list := []int{h.Control, h.Lock, h.Pod}
+	list := append([]int{h.Control, h.Lock, h.Pod}, h.Held...)
 	for i := range h.Apps {
 		for _, f := range h.Apps[i].fields() {
 			if *f > 0 {
@@ -52,7 +55,7 @@ func (h *Inherited) Descriptors() []int {
 // Encode is the value of EnvInherited.
 func (h *Inherited) Encode() string {
 	b := []byte{}
-	for _, n := range []int{h.Control, h.Lock, h.Pod, h.Started} {
+	for _, n := range append([]int{h.Control, h.Lock, h.Pod, h.Started, len(h.Held)}, h.Held...) {
 		b = append(strconv.AppendInt(b, int64(n), 10), ' ')
 	}
 	for i := range h.Apps {
@@ -79,11 +82,14 @@ func ParseInherited(text string) (*Inherited, error) {
 		numbers[i] = n
 	}
 	short := errors.New("cannot take the pod over: " + EnvInherited + " is not set; only rkt starts this program")
-	if len(numbers) < 4 {
+	if len(numbers) < 5 || len(numbers) < 5+numbers[4] {
 		return nil, short
 	}
 	h := &Inherited{Control: numbers[0], Lock: numbers[1], Pod: numbers[2], Started: numbers[3]}
-	for numbers = numbers[4:]; len(numbers) > 0; {
+	if held := numbers[4]; held > 0 {
+		h.Held = numbers[5 : 5+held : 5+held]
+	}
+	for numbers = numbers[5+len(h.Held):]; len(numbers) > 0; {
 		a := InheritedApp{}
 		fields := a.fields()
 		if len(numbers) < len(fields)+1 {

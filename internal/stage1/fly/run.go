@@ -128,7 +128,7 @@ func process(app *contract.App, root int) (*appinit.Process, error) {
 	if p.Dir == "" {
 		p.Dir = "/"
 	}
-	p.User, err = appinit.LookupUser(root, app.User, app.Group, app.SupplementaryGIDs)
+	p.User, err = appinit.LookupUser(root, app.User, app.Group, app.SupplementaryGIDs, contract.Users{})
 	return p, err
 }
 
@@ -216,7 +216,7 @@ func (r *runner) streams(p *appinit.Process, root int) (done func(), err error) 
 		defer unix.Close(pts)
 		return r.terminal(p, pts)
 	}
-	s, err := appinit.OpenStreams(r.doc, r.app, root, p.User)
+	s, err := appinit.OpenStreams(r.doc, r.app, root, p.User.UID)
 	if err != nil {
 		return nil, err
 	}

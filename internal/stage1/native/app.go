@@ -23,7 +23,7 @@ type app struct {
 	*contract.App
 	root   int   // descriptor of its root
 	cgroup int   // descriptor of its cgroup; 0 if the pod has none
-	groups []int // cgroup.procs of its cgroups in version 1 hierarchies
+	groups []int // what its process writes "0" to, to enter its cgroups
 	pid    int   // 0 before and after; guarded by supervisor.mu
 	out    output
 	// bounding is the app's capability bounding set, once it was started here.
@@ -40,7 +40,7 @@ func (a *app) stopSignal() unix.Signal {
 
 // start runs the app's pre-start handler and then the app.
 func (s *supervisor) start(a *app) error {
-	user, err := appinit.LookupUser(a.root, a.User, a.Group, a.SupplementaryGIDs)
+	user, err := appinit.LookupUser(a.root, a.User, a.Group, a.SupplementaryGIDs, appinit.Inside(s.doc).Users)
 	if err != nil {
 		return fmt.Errorf("cannot run app %q: %w", a.Name, err)
 	}
@@ -98,7 +98,7 @@ func (s *supervisor) announce(a *app, pid int) error {
 
 // process is what the app and everything that runs in its place have in common.
 func (s *supervisor) process(a *app, argv []string) (*appinit.Process, error) {
-	p, err := appinit.Confine(s.doc, a.App)
+	p, err := appinit.Confine(s.doc, a.App, appinit.Inside(s.doc))
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,12 @@ func (s *supervisor) process(a *app, argv []string) (*appinit.Process, error) {
 	}
 	p.Argv = argv
 	p.InCgroup(a.cgroup)
-	p.Groups = a.groups
+	p.Groups, p.OwnMounts = a.groups, true
+	if p.Users.Private() {
+		// A directory of the host's is not to be born in; its cgroup.procs, opened
+		// by the host's root, is among the others.
+		p.CgroupFD = 0
+	}
 	return p, nil
 }
 
@@ -170,7 +175,7 @@ func (s *supervisor) streams(a *app, p *appinit.Process) (done func(), err error
 		p.Terminal = true
 		return func() { unix.Close(slave) }, nil
 	}
-	streams, err := appinit.OpenStreams(s.doc, a.App, a.root, p.User)
+	streams, err := appinit.OpenStreams(s.doc, a.App, a.root, p.User.UID)
 	if err != nil {
 		return nil, err
 	}

@@ -42,18 +42,15 @@ func Enter(name string, argv []string) (int, error) {
 		return 0, os.NewSyscallError("prctl", err)
 	}
 	runtime.LockOSThread() // its namespaces are about to differ; it ends with the process
-	p, err := appinit.Confine(doc, app)
+	p, err := joinApp(doc, app)
 	if err != nil {
-		return 0, fmt.Errorf("cannot enter app %q: %w", name, err)
-	}
-	if err := joinApp(name, doc, p); err != nil {
 		return 0, fmt.Errorf("cannot enter app %q: %w", name, err)
 	}
 	root, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0, os.NewSyscallError("open", err)
 	}
-	if p.User, err = appinit.LookupUser(root, app.User, app.Group, app.SupplementaryGIDs); err != nil {
+	if p.User, err = appinit.LookupUser(root, app.User, app.Group, app.SupplementaryGIDs, p.Users.Users); err != nil {
 		return 0, fmt.Errorf("cannot enter app %q: %w", name, err)
 	}
 	p.Env = appinit.WithTerm(p.Env)
@@ -64,30 +61,49 @@ func Enter(name string, argv []string) (int, error) {
 	return attend(p, root)
 }
 
-// joinApp moves the calling thread into the app's namespaces and finds its
-// cgroup. The pod's pid namespace is that of the thread's children.
-func joinApp(name string, doc *contract.Pod, p *appinit.Process) error {
+// joinApp moves the calling thread into the app's namespaces but that of its
+// users, which the process enters, and finds its cgroup. The pod's pid namespace
+// is that of the thread's children.
+func joinApp(doc *contract.Pod, app *contract.App) (*appinit.Process, error) {
+	name := app.Name
 	first, err := openInit(".")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	events, err := readEvents(".")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	pid := events.Apps[name].PID
 	if pid == 0 {
-		return errors.New("it is just starting")
+		return nil, errors.New("it is just starting")
 	}
 	target, err := openProcess(pid)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if first.fd < 0 || target.fd < 0 || !sameNamespace(first.pid, target.pid) {
-		return errors.New("it has ended")
+		return nil, errors.New("it has ended")
 	}
-	defer unix.Close(first.fd)
 	defer unix.Close(target.fd)
+	users := appinit.Users{Users: events.Users}
+	if doc.Users.Private() {
+		// init's, for the app may have gone on to one of its own. It stays open.
+		if users.Namespace = first.fd; !users.Private() {
+			return nil, errors.New("it is not noted which users are its own")
+		}
+	} else {
+		defer unix.Close(first.fd)
+	}
+	p, err := appinit.Confine(doc, app, users)
+	if err != nil {
+		return nil, err
+	}
+	return p, join(name, doc, p, target.fd)
+}
+
+// join is joinApp for a process of the app.
+func join(name string, doc *contract.Pod, p *appinit.Process, target int) (err error) {
 	if doc.Cgroup != "" {
 		if cgroup.Frozen(doc.Cgroup) {
 			return hint.Wrap(errors.New("the pod is paused"), "let it go on with rkt resume")
@@ -101,7 +117,7 @@ func joinApp(name string, doc *contract.Pod, p *appinit.Process) error {
 		if doc.Controllers[c] == doc.Cgroup {
 			continue
 		}
-		fd, err := cgroup.OpenProcs(dir)
+		fd, err := cgroup.OpenTasks(dir)
 		if err != nil {
 			return err
 		}
@@ -111,7 +127,7 @@ func joinApp(name string, doc *contract.Pod, p *appinit.Process) error {
 		return os.NewSyscallError("unshare", err)
 	}
 	const all = unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP | unix.CLONE_NEWNS
-	if err := unix.Setns(target.fd, all); err != nil {
+	if err := unix.Setns(target, all); err != nil {
 		return fmt.Errorf("cannot join its namespaces: %w", err)
 	}
 	return nil
@@ -140,13 +156,13 @@ func attend(p *appinit.Process, root int) (int, error) {
 			return 0, err
 		}
 		defer unix.Close(master)
-		if err := unix.Fchown(slave, int(p.User.UID), -1); err != nil {
+		if err := unix.Fchown(slave, int(p.Users.Host(p.User.UID)), -1); err != nil {
 			return 0, os.NewSyscallError("fchown", err)
 		}
 		pty.CopySize(slave, 0)
 		p.Stdio = [3]int{slave, slave, slave}
 		p.Terminal = true
-	} else if err := appinit.LendOutput(p.User.UID, 1, 2); err != nil {
+	} else if err := appinit.LendOutput(p.Users.Host(p.User.UID), 1, 2); err != nil {
 		return 0, err
 	}
 	signals := make(chan os.Signal, 16)

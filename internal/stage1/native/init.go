@@ -29,7 +29,8 @@ type supervisor struct {
 	doc  *contract.Pod
 	ctl  control
 	apps []*app
-	oom  int // this process's oom_score_adj, open if an app wants its own
+	held []int // contract.Inherited's
+	oom  int   // this process's oom_score_adj, open if an app wants its own
 
 	mu         sync.Mutex // guards what follows and the apps' pids
 	stopping   bool
@@ -85,7 +86,7 @@ func takeOver() (*supervisor, int, error) {
 	for _, fd := range in.Descriptors() {
 		unix.CloseOnExec(fd)
 	}
-	s := &supervisor{ctl: control(in.Control)}
+	s := &supervisor{ctl: control(in.Control), held: in.Held}
 	if s.doc, err = documentIn(os.NewFile(uintptr(in.Pod), contract.File)); err != nil {
 		return nil, 0, err
 	}
@@ -144,6 +145,9 @@ func (s *supervisor) settle() error {
 	}
 	if !keep.Has(unix.CAP_SYS_PTRACE) {
 		return nil
+	}
+	for _, fd := range s.held { // `run` has them as well, out of reach
+		unix.Close(fd)
 	}
 	for _, a := range s.apps {
 		unix.Close(a.root)

@@ -31,7 +31,7 @@ func Manifest() contract.Manifest {
 			contract.Capabilities, contract.Ambient, contract.Seccomp, contract.NoNewPrivs, contract.OOMScoreAdj,
 			contract.ProtectedPaths, contract.EventHandlers, contract.Logs, contract.HostIPC,
 			contract.LimitCPU, contract.LimitMemory, contract.LimitPIDs, contract.LimitBlockIO,
-			contract.Rlimits, contract.Sysctls, contract.Devices,
+			contract.Rlimits, contract.Sysctls, contract.Devices, contract.PrivateUsers,
 			contract.AppArmor, contract.SELinux,
 		},
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,9 @@ func Run() (int, error) {
 	}
 	r.ctl = control(fd)
 	if _, err := inherited(contract.EnvLockFD); err != nil {
+		return 0, err
+	}
+	if err := keepHeld(); err != nil {
 		return 0, err
 	}
 	signal.Ignore(unix.SIGPIPE) // a word on a stderr that nobody reads must not end the pod
@@ -86,6 +90,22 @@ func Run() (int, error) {
 		fmt.Fprintln(os.Stderr, "stage1:", err)
 	}
 	return status, nil
+}
+
+// keepHeld keeps what contract.EnvHeld names to this process.
+func keepHeld() error {
+	list := os.Getenv(contract.EnvHeld)
+	for word := range strings.SplitSeq(list, ",") {
+		if list == "" {
+			break
+		}
+		n, err := strconv.Atoi(word)
+		if err != nil || n < 3 {
+			return fmt.Errorf("cannot start: %s is %q; only rkt starts this program", contract.EnvHeld, list)
+		}
+		unix.CloseOnExec(n)
+	}
+	return nil
 }
 
 func (r *runner) removeCgroups() error {
