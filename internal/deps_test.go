@@ -77,7 +77,8 @@ var imports = []struct{ pkg, may, why string }{
 	{"stage1/native/...", "stage1/networks stage1/contract stage1/appinit/... stage1/native/... linux/...", "a flavor sees the contract, appinit and the floor"},
 
 	{"ui", "", "the only package that knows a terminal, and knows nothing else"},
-	{"cli", "image/... pod/... stage1/contract config ui linux/...",
+	{"rootless", "linux/...", "makes a user namespace and executes rkt in it; knows no verb"},
+	{"cli", "image/... pod/... stage1/contract config ui rootless linux/...",
 		"a door opens every room, but never the helper's side nor a flavor (see programs)"},
 }
 
@@ -114,6 +115,11 @@ var programs = []struct {
 		never: "net net/http crypto/tls encoding/json encoding/xml regexp text/template html/template testing " +
 			module + "internal/image/... " + module + "internal/pod/... " + module + "internal/cli " + module + "internal/ui",
 		why: "stays in rkt's place as long as the pod lives",
+	},
+	{
+		name:  "cmd/join",
+		never: "net os/exec " + module + "internal/...",
+		why:   "joins a user namespace before there is a second thread: its own few instructions, and nothing",
 	},
 	{
 		name:    "cmd/network",

@@ -27,6 +27,7 @@ import (
 	"github.com/rkt/rkt/internal/pod/network"
 	"github.com/rkt/rkt/internal/pod/network/builtin"
 	"github.com/rkt/rkt/internal/pod/network/cni"
+	"github.com/rkt/rkt/internal/pod/network/usermode"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -58,6 +59,9 @@ func heedSignals(cancel context.CancelCauseFunc) {
 
 func run(ctx context.Context, args []string) error {
 	open := func(podDir string, doc *contract.Pod) *network.Host {
+		if doc.NetworkProgram != "" {
+			return &network.Host{DataDir: network.DataDir(podDir), Warn: warn, Sources: []network.Source{usermode.Network{Program: doc.NetworkProgram}}}
+		}
 		return host(network.DataDir(podDir), places{doc.NetworkConfig, doc.NetworkShared, doc.NetworkPlugins})
 	}
 	switch {
@@ -96,12 +100,11 @@ func parsePlaces(args []string) (p places, err error) {
 	return p, nil
 }
 
+func warn(format string, args ...any) { fmt.Fprintf(os.Stderr, "rkt: network: "+format+"\n", args...) }
+
 // host puts together where networks come from: first wins. What others put into
 // a directory that they share never takes the place of a network of rkt's.
 func host(dataDir string, p places) *network.Host {
-	warn := func(format string, args ...any) {
-		fmt.Fprintf(os.Stderr, "rkt: network: "+format+"\n", args...)
-	}
 	own := &builtin.Networks{DataDir: dataDir, Warn: warn}
 	path := cni.PluginPath(p.config, p.plugins)
 	return &network.Host{DataDir: dataDir, Rules: own.Rules, Warn: warn, Sources: []network.Source{

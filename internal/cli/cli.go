@@ -131,6 +131,7 @@ func verbs() []verb {
 func Run(args []string, s ui.Streams) int {
 	launch.Prefix = filepath.Join(Prefix, "libexec", "rkt")
 	c := newCLI(s)
+	c.global.person = whose()
 	c.clock.say = c.say
 	c.clock.mark("start")
 	err := c.dispatch(args)

@@ -60,9 +60,14 @@ options of rkt.
 const startLimit = 2 * time.Second
 
 func (c *cli) enter(uuid, app string, argv []string) error {
-	if err := c.needRoot(); err != nil {
-		return err
+	if !c.global.user {
+		return c.enterAsRoot(uuid, app, argv)
 	}
+	return c.join(uuid, func() error { return c.enterAsRoot(uuid, app, argv) })
+}
+
+// enterAsRoot is for who is root where the pod is.
+func (c *cli) enterAsRoot(uuid, app string, argv []string) error {
 	p, err := c.openPod(uuid)
 	if err != nil {
 		return err

@@ -71,6 +71,9 @@ func (c *cli) fetch(images []string, signature string, policy fetch.Policy, full
 			return err
 		}
 	}
+	if err := c.ownRoot(); err != nil {
+		return err
+	}
 	dir, err := c.global.dataDir()
 	if err != nil {
 		return err

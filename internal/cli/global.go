@@ -13,15 +13,17 @@ import (
 
 	"github.com/rkt/rkt/internal/config"
 	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/rootless"
 	"github.com/spf13/pflag"
 )
 
-// defaultDataDir is where data lies unless --dir or a paths.d file says
+// defaultDataDir is where root's data lies unless --dir or a paths.d file says
 // otherwise.
 const defaultDataDir = "/var/lib/rkt"
 
 // globals are the flags that every verb has, before it or after it.
 type globals struct {
+	person
 	dir      string // "" if not given
 	config   config.Dirs
 	insecure insecureOptions
@@ -54,9 +56,16 @@ func (g *globals) register(fs *pflag.FlagSet) {
 }
 
 // dataDir is --dir, the `data` path of the configuration or the default:
-// absolute, with links resolved as far as it exists.
+// absolute, with links resolved as far as it exists. What the system's
+// configuration says is root's; an ordinary user's data lies elsewhere.
 func (g *globals) dataDir() (string, error) {
 	dir := g.dir
+	if dir == "" && g.user {
+		var err error
+		if dir, err = g.userDir(); err != nil {
+			return "", err
+		}
+	}
 	if dir == "" {
 		paths, err := config.LoadPaths(g.config)
 		if err != nil {
@@ -80,6 +89,26 @@ func (g *globals) dataDir() (string, error) {
 		return "", fmt.Errorf("cannot use data directory %q: %w", dir, err)
 	}
 }
+
+// userDir is an ordinary user's data directory.
+func (g *globals) userDir() (string, error) {
+	if dir := os.Getenv(envDir); dir != "" {
+		return dir, nil
+	}
+	if g.config.User != "" {
+		paths, err := config.LoadPaths(config.Dirs{User: g.config.User})
+		if err != nil || paths.Data != "" {
+			return paths.Data, err
+		}
+	}
+	if dir := rootless.DataDir(); dir != "" {
+		return dir, nil
+	}
+	return "", hint.Wrap(errors.New("cannot find your data directory: neither HOME nor XDG_DATA_HOME is set to an absolute path"), "say where it is to be with --dir")
+}
+
+// envDir is an ordinary user's --dir. Root's rkt does not look at it.
+const envDir = "RKT_DIR"
 
 // insecureOptions are the protections that --insecure-options switches off.
 type insecureOptions struct {
@@ -147,13 +176,4 @@ func whoMay(err error) error {
 		return err
 	}
 	return hint.Wrap(err, "pods are for root alone, images for root and the members of group rkt; or use a --dir of your own")
-}
-
-// needRoot refuses a verb that sets up or tears down namespaces and mounts.
-func (c *cli) needRoot() error {
-	if os.Geteuid() == 0 {
-		return nil
-	}
-	return hint.Wrap(fmt.Errorf("cannot %s as an unprivileged user: it needs root", c.verb),
-		"members of group rkt may fetch, list and remove images")
 }

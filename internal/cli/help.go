@@ -58,7 +58,8 @@ anything, a second one.
   none          none of them, and nothing else in the list
 
 The data directory is that of --dir, else "data" of a file in paths.d of the
-configuration directories, else ` + defaultDataDir + `.`
+configuration directories, else ` + defaultDataDir + `. An ordinary user's is that of
+--dir, of the variable RKT_DIR, else $XDG_DATA_HOME/rkt or ~/.local/share/rkt.`
 
 // Pages returns the page of the root, then one per command.
 func Pages() []Page {

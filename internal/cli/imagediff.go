@@ -56,6 +56,9 @@ file's hard links.`,
 }
 
 func (c *cli) imageDiff(first, second string, opt diff.Options, format outputFormat) error {
+	if err := c.ownRoot(); err != nil {
+		return err
+	}
 	st, recs, err := c.heldImages(true, first, second)
 	if err != nil {
 		return err

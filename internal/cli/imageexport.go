@@ -49,6 +49,9 @@ written with the caller's own rights.`,
 }
 
 func (c *cli) imageExport(word, out string, t *target) error {
+	if err := c.ownRoot(); err != nil {
+		return err
+	}
 	st, recs, err := c.heldImages(true, word)
 	if err != nil {
 		return err

@@ -21,6 +21,7 @@ import (
 	"github.com/rkt/rkt/internal/linux/rmtree"
 	"github.com/rkt/rkt/internal/linux/safepath"
 	"github.com/rkt/rkt/internal/pod/launch"
+	"github.com/rkt/rkt/internal/rootless"
 )
 
 // copyFlags are those of extract and render.
@@ -78,6 +79,27 @@ func (f *copyFlags) register(cmd *command) {
 // unpacked beside dir from what may be read; done removes that.
 func (c *cli) source(ctx context.Context, st *store.Store, rec image.Record, own bool, dir string) (s *merge.Stack, done func(), err error) {
 	layers := rec.Layers
+	if c.global.user && !c.global.inside {
+		data, merr := c.global.dataDir()
+		var mine bool
+		if merr == nil {
+			mine, merr = rootless.Owns(data)
+		}
+		if merr != nil {
+			return nil, nil, merr
+		}
+		if mine {
+			// The trees are the user's, but not all files in them.
+			if own && rec.Format == image.ACI {
+				l, lerr := ownLayer(rec)
+				if lerr != nil {
+					return nil, nil, lerr
+				}
+				layers = []image.Layer{l}
+			}
+			return c.unpacked(ctx, st, rec, layers, dir)
+		}
+	}
 	if own = own && rec.Format == image.ACI; own {
 		l, lerr := ownLayer(rec)
 		if lerr != nil {

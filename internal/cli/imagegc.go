@@ -21,6 +21,9 @@ the store.`,
 		example: "  rkt image gc\n  rkt image gc --grace-period=0",
 		args:    noArgs,
 		run: func([]string) error {
+			if err := c.ownRoot(); err != nil {
+				return err
+			}
 			dir, st, err := c.openStore()
 			if err != nil || st == nil {
 				return err

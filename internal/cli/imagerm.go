@@ -27,6 +27,9 @@ How much was freed is said at the end; rkt image list --fields=id,own tells befo
 }
 
 func (c *cli) imageRm(images []string) error {
+	if err := c.ownRoot(); err != nil {
+		return err
+	}
 	dir, st, err := c.openStore()
 	if err != nil {
 		return err

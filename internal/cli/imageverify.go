@@ -47,6 +47,9 @@ It takes about the time of unpacking the images, and room for the largest layer.
 }
 
 func (c *cli) imageVerify(images []string) error {
+	if err := c.ownRoot(); err != nil {
+		return err
+	}
 	dir, st, err := c.openStore()
 	if err != nil {
 		return err

@@ -43,6 +43,7 @@ func (c *cli) prepare(w *wish) error {
 		return err
 	}
 	w.Options.Later = true
+	c.userNetwork(&w.Options)
 	w.Flavor, w.Durable, c.clock.on = prepare.Flavor(flavor), true, w.timing
 	p, err := c.makePod(w)
 	if err != nil {

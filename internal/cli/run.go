@@ -86,6 +86,7 @@ func (c *cli) run(w *wish) error {
 		return err
 	}
 	w.Flavor = prepare.Flavor(flavor)
+	c.userNetwork(&w.Options)
 	// Images are looked up and the pod is written beside its assembly, which has to
 	// know little of it at first.
 	type layout struct {
@@ -238,7 +239,7 @@ func (c *cli) fill(w *wish, refs []imageRef, records []image.Record) error {
 // networkPlaces are the directories of network configurations, first wins, and
 // of plugins. A pod without configured networks does not ask.
 func (c *cli) networkPlaces(o *prepare.Options) error {
-	if o.NetworkMode() != contract.NetworkContained {
+	if o.NetworkMode() != contract.NetworkContained || c.global.user {
 		return nil
 	}
 	o.NetworkConfig = nil

@@ -72,6 +72,7 @@ func (c *cli) runPrepared(uuid string, o prepare.Options) error {
 	}
 	c.clock.mark("open")
 	o.Insecure = c.insecureDocument()
+	c.userNetwork(&o)
 	if err := c.networkPlaces(&o); err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ import (
 // Refs in the layout that Layout returns.
 const (
 	Tiny  = "tiny"  // busybox, one gzip layer; no command
+	Plain = "plain" // the same without files of others than root; its upper layer replaces /data
 	Shell = "shell" // bash, coreutils and friends; two gzip layers; runs bash
 	Etcd  = "etcd"  // the layers of Shell, and etcd and etcdctl in a zstd layer
 	Nginx = "nginx" // the layers of Shell, and nginx in a gzip layer, logging to stdout
@@ -75,6 +76,11 @@ func build(dir string) error {
 	image(Tiny, layout.Config{Env: []string{"IMAGE=tiny", path}, Cmd: []string{"/bin/sh"}}, add(layout.Gzip, func(tw *tar.Writer) error {
 		return errors.Join(tiny.write(tw), writeEtc(tw))
 	}))
+	image(Plain, layout.Config{Env: []string{path}, Cmd: []string{"/bin/sh"}}, add(layout.Gzip, func(tw *tar.Writer) error {
+		return errors.Join(tiny.write(tw), writeRootsEtc(tw), layout.Dir(tw, "data", 0o755), layout.File(tw, "data/old", 0o644, "old\n"))
+	}), add(layout.Gzip, func(tw *tar.Writer) error {
+		return errors.Join(layout.Dir(tw, "data", 0o755), layout.File(tw, "data/.wh..wh..opq", 0o644, ""), layout.File(tw, "data/new", 0o644, "new\n"))
+	}))
 	image(Shell, layout.Config{Env: []string{path}, Cmd: []string{"/bin/bash"}}, base, etc)
 	image(Etcd, layout.Config{
 		Env: []string{path, "ETCDCTL_API=3", "ETCD_UNSUPPORTED_ARCH=arm64"}, Entrypoint: []string{"/usr/bin/etcd"}, Cmd: []string{"--data-dir=/var/lib/etcd"},
@@ -90,6 +96,11 @@ func build(dir string) error {
 
 // writeEtc writes what every image needs beside programs.
 func writeEtc(tw *tar.Writer) error {
+	return errors.Join(writeRootsEtc(tw), owned(tw, "srv/owned", 4242, 4343))
+}
+
+// writeRootsEtc is writeEtc without what is not root's.
+func writeRootsEtc(tw *tar.Writer) error {
 	return errors.Join(
 		layout.Dir(tw, "etc", 0o755),
 		layout.File(tw, "etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1::/:/bin/false\nwww-data:x:33:33::/var/www:/bin/false\nalice:x:1000:1001::/home/alice:/bin/sh\n"),
@@ -102,7 +113,6 @@ func writeEtc(tw *tar.Writer) error {
 		layout.File(tw, "srv/content", 0o644, "from the image\n"),
 		// A link that leaves the image if it is not resolved inside of it.
 		layout.Symlink(tw, "escape", "/../../srv"),
-		owned(tw, "srv/owned", 4242, 4343),
 	)
 }
 

@@ -33,10 +33,15 @@ func Build(dir, tags string) (Install, error) {
 		"rkt":           filepath.Join(dir, "bin", "rkt"),
 		"fetch":         filepath.Join(libexec, "fetch"),
 		"network":       filepath.Join(libexec, "network"),
+		"join":          filepath.Join(libexec, "join"),
 		"stage1-native": filepath.Join(libexec, "stage1-native"),
 		"stage1-fly":    filepath.Join(libexec, "stage1-fly"),
 	} {
-		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-tags", tags, "-o", out+".new", "./cmd/"+program)
+		flags := "-s -w"
+		if program == "join" {
+			flags += " -E main.enter"
+		}
+		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-tags", tags, "-o", out+".new", "./cmd/"+program)
 		cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 		if text, err := cmd.CombinedOutput(); err != nil {
 			return Install{}, fmt.Errorf("cannot build %s: %w\n%s", program, err, text)

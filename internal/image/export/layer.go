@@ -161,8 +161,8 @@ func (l layer) change(written, is, was *merge.Entry) error {
 	if err != nil {
 		return err
 	}
-	_, renamed := xattrs["trusted.overlay.redirect"]
-	opaque := string(xattrs["trusted.overlay.opaque"]) == "y" || renamed
+	_, renamed := xattrs[merge.Marks()+"redirect"]
+	opaque := string(xattrs[merge.Marks()+"opaque"]) == "y" || renamed
 	if err := l.entry(is); err != nil {
 		return err
 	}

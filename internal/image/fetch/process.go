@@ -17,6 +17,7 @@ import (
 
 	"github.com/rkt/rkt/internal/image/fetch/wall"
 	"github.com/rkt/rkt/internal/image/fetch/wire"
+	"github.com/rkt/rkt/internal/linux/userns"
 )
 
 // pipeSize is what lanes may hold: with a megabyte the two sides take turns
@@ -272,6 +273,7 @@ func startExtractor(ctx context.Context, opt Options, req wire.UnpackRequest, di
 	if x.inflate != nil {
 		req.Compressed = max(size, 1)
 	}
+	req.Namespaced = !userns.Initial()
 	var outW *os.File
 	arg, err := json.Marshal(req)
 	if err == nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/rkt/rkt/internal/image/ociconfig"
 	"github.com/rkt/rkt/internal/image/settle"
 	"github.com/rkt/rkt/internal/image/store"
+	"github.com/rkt/rkt/internal/linux/userns"
 )
 
 // Layers that are unpacked one by one do not always look, under overlayfs, as
@@ -64,7 +65,7 @@ func (f *fetching) settle(rec *image.Record, jobs []*job, known map[pair]settle.
 		return nil, err
 	}
 	defer closeAll()
-	plan, err := settle.Stack(stack, false)
+	plan, err := settle.Stack(stack, !userns.Initial())
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/linux/safepath"
+	"github.com/rkt/rkt/internal/linux/userns"
 	"github.com/rkt/rkt/internal/linux/xattr"
 )
 
@@ -39,9 +40,18 @@ const (
 	userMarks    = "user.overlay."
 )
 
+// Marks is what the names of overlayfs's own attributes begin with in the mounts
+// that this process makes.
+func Marks() string {
+	if userns.Initial() {
+		return trustedMarks
+	}
+	return userMarks
+}
+
 // Open opens trees by their absolute paths, lowest first. The caller closes the
 // stack.
-func Open(paths ...string) (*Stack, error) { return open(trustedMarks, paths) }
+func Open(paths ...string) (*Stack, error) { return open(Marks(), paths) }
 
 // OpenUser is Open for trees that an ordinary user unpacked.
 func OpenUser(paths ...string) (*Stack, error) { return open(userMarks, paths) }
@@ -65,7 +75,7 @@ func open(marks string, paths []string) (*Stack, error) {
 // Raw is one tree as it lies on disk: whiteouts are entries, and overlayfs's
 // marks are attributes like others. root stays the caller's.
 func Raw(root *os.File) *Stack {
-	return &Stack{roots: []*os.File{root}, raw: true, marks: trustedMarks}
+	return &Stack{roots: []*os.File{root}, raw: true, marks: Marks()}
 }
 
 // Close closes the trees that Open opened.
@@ -218,7 +228,7 @@ func (e *Entry) Xattrs() (map[string][]byte, error) {
 	}
 	defer done()
 	all, err := xattr.All(dir, name, func(attr string) bool {
-		return xattr.Travels(attr) || e.s.raw && strings.HasPrefix(attr, trustedMarks)
+		return xattr.Travels(attr) || e.s.raw && strings.HasPrefix(attr, e.s.marks)
 	})
 	if err != nil {
 		err = fmt.Errorf("cannot read %q: %w", e.Path, err)

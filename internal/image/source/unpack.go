@@ -33,7 +33,7 @@ func unpackBlob(ctx context.Context, request string, in io.Reader, dir *os.File)
 	if err := json.Unmarshal([]byte(request), &req); err != nil {
 		return wire.UnpackResult{}, fmt.Errorf("cannot read request: %w", err)
 	}
-	opt := unpack.Options{Rootless: req.Unowned, Unowned: req.Unowned, Rooted: dir != nil && isRoot(dir), Compressed: req.Compressed}
+	opt := unpack.Options{Rootless: req.Unowned || req.Namespaced, Unowned: req.Unowned, Rooted: dir != nil && isRoot(dir), Compressed: req.Compressed}
 	var res unpack.Result
 	var err error
 	switch {

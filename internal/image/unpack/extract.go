@@ -592,7 +592,7 @@ func timespec(t time.Time) unix.Timespec {
 func ownerError(err error, hdr *tar.Header) error {
 	err = fmt.Errorf("cannot give it to %d:%d: %w", hdr.Uid, hdr.Gid, err)
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) {
-		err = hint.Wrap(err, "the user namespace has no such owner; see subuid(5)")
+		err = hint.Wrap(err, "your user namespace has no such owner: the administrator can give you ids by newuidmap and newgidmap (Debian's package uidmap) and a line such as YOU:100000:65536 in /etc/subuid and /etc/subgid")
 	}
 	return err
 }

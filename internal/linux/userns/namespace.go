@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package userns makes user namespaces (user_namespaces(7)) for others to enter,
-// and lets a thread of the host deal with what belongs to one. A Go program has
+// Package userns tells of user namespaces (user_namespaces(7)): in which one this
+// process is, and what a map of ids means. It makes them for others to enter, and
+// lets a thread of the host deal with what belongs to one. A Go program has
 // many threads and so cannot enter one itself; a process of forkexec can, though
 // it shares its maker's memory, since it is a thread group of its own.
 package userns

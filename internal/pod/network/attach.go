@@ -205,7 +205,7 @@ func (h *Host) Release(ctx context.Context, podDir string, doc *contract.Pod) (l
 	if state.Released {
 		return nil, nil
 	}
-	if len(doc.Ports) > 0 {
+	if len(state.Ports) > 0 {
 		if last, err = h.unforward(uuid); err != nil {
 			return last, err
 		}
@@ -291,7 +291,7 @@ func args(s string) []string {
 // is looked for.
 func (h *Host) releaseUnknown(ctx context.Context, podDir string, doc *contract.Pod) (last closer, err error) {
 	uuid := pod.UUID(doc.UUID)
-	if len(doc.Ports) > 0 {
+	if len(doc.Ports) > 0 && doc.NetworkProgram == "" {
 		if last, err = h.unforward(uuid); err != nil {
 			return last, err
 		}

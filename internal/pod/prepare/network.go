@@ -23,13 +23,16 @@ func (o *Options) NetworkMode() string {
 			return contract.NetworkNone
 		}
 	}
+	if len(o.Networks) == 0 && o.User != nil && o.User.Program == "" {
+		return contract.NetworkNone
+	}
 	return contract.NetworkContained
 }
 
 // applyNetwork puts networks and ports into the document.
 func (o *Options) applyNetwork(c *contract.Pod, m *pod.Manifest, f *Flavor) error {
 	c.Network, c.Networks, c.Ports = o.NetworkMode(), nil, nil
-	c.NetworkConfig, c.NetworkShared, c.NetworkPlugins = nil, nil, nil
+	c.NetworkConfig, c.NetworkShared, c.NetworkPlugins, c.NetworkProgram = nil, nil, nil, ""
 	if o.Later && len(o.Networks) == 0 && !f.has(contract.NetContained) {
 		c.Network = contract.NetworkNone
 		return nil
@@ -37,6 +40,11 @@ func (o *Options) applyNetwork(c *contract.Pod, m *pod.Manifest, f *Flavor) erro
 	list := o.Networks
 	if len(list) == 0 {
 		list = []pod.NetworkRequest{{Name: pod.NetDefault}}
+	}
+	if o.User != nil {
+		if err := o.userNetwork(c, m, list); err != nil || c.Network == contract.NetworkNone && len(o.Networks) == 0 {
+			return err
+		}
 	}
 	feature := map[string]contract.Feature{contract.NetworkHost: contract.NetHost, contract.NetworkNone: contract.NetNone,
 		contract.NetworkContained: contract.NetContained}[c.Network]
@@ -58,6 +66,34 @@ func (o *Options) applyNetwork(c *contract.Pod, m *pod.Manifest, f *Flavor) erro
 	}
 	c.NetworkConfig, c.NetworkShared, c.NetworkPlugins = o.NetworkConfig, o.NetworkShared, o.NetworkPlugins
 	return o.applyPorts(c, m, f)
+}
+
+// userNetwork refuses networks that an ordinary user cannot have.
+func (o *Options) userNetwork(c *contract.Pod, m *pod.Manifest, list []pod.NetworkRequest) error {
+	const install = "install pasta (Debian's package passt) or slirp4netns, and see that you may open /dev/net/tun; or give --net=none, or --net=host"
+	for _, n := range list {
+		switch {
+		case n.Name == pod.NetHost || n.Name == pod.NetNone:
+		case n.Name != pod.NetDefault || len(list) > 1:
+			return hint.Wrap(fmt.Errorf("network %q needs root", n.Name), "an ordinary user's pod has the network default alone, none or host")
+		case len(n.Args) > 0:
+			return fmt.Errorf("network %q of an ordinary user takes no arguments such as %q", n.Name, n.Args[0])
+		case o.User.Program != "":
+			c.NetworkProgram = o.User.Program
+		case len(o.Networks) > 0:
+			return hint.Wrap(fmt.Errorf("network %q: %w", n.Name, o.User.Lack), install)
+		case len(m.Ports) > 0 && !o.Later:
+			return hint.Wrap(fmt.Errorf("port %q cannot be forwarded: %w", m.Ports[0].Name, o.User.Lack), install)
+		case !o.Later && o.User.Warn != nil:
+			o.User.Warn(fmt.Sprintf("the pod has no network but loopback: %v", o.User.Lack))
+		}
+	}
+	for _, p := range m.Ports {
+		if c.NetworkProgram != "" && p.PodPort != nil && p.PodPort.Protocol == "sctp" {
+			return fmt.Errorf("port %q: SCTP cannot be forwarded without root", p.Name)
+		}
+	}
+	return nil
 }
 
 // applyPorts finds for each port of the host the app's port of that name.

@@ -63,6 +63,9 @@ func complete(p *lifecycle.Pod, f Flavor, o Options) (err error) {
 	if err := placeCgroup(c); err != nil {
 		return err
 	}
+	if err := namespaced(c); err != nil {
+		return err
+	}
 	defer func() {
 		if err == nil {
 			p.Wrote(c)
@@ -161,6 +164,9 @@ func (r *Request) plan(st *store.Store, apps []*app) (*plan, error) {
 		return nil, err
 	}
 	if err := placeCgroup(pl.document); err != nil {
+		return nil, err
+	}
+	if err := namespaced(pl.document); err != nil {
 		return nil, err
 	}
 	if err := r.tryUsers(pl.document); err != nil {

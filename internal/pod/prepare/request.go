@@ -135,6 +135,16 @@ type AppRequest struct {
 	Stdin, Stdout, Stderr contract.Stream
 }
 
+// UserNetwork is what an ordinary user has for networks in place of rkt's own.
+type UserNetwork struct {
+	// Program is the path of pasta or slirp4netns; "" if there is none, and Lack
+	// says why.
+	Program string
+	Lack    error
+	// Warn is told that a pod has no network though none was asked for.
+	Warn func(string)
+}
+
 // Options are what may still be chosen when a prepared pod is run. A field left
 // at zero is what the pod manifest's annotations say, else the default.
 type Options struct {
@@ -145,6 +155,8 @@ type Options struct {
 	NetworkConfig []string
 	// NetworkShared and NetworkPlugins are as in contract.Pod.
 	NetworkShared, NetworkPlugins []string
+	// User, if not nil, is what an ordinary user has for networks.
+	User *UserNetwork
 	// Later: the networks will be chosen when the pod is run.
 	Later bool
 

@@ -45,6 +45,9 @@ func (r *Request) users(c *contract.Pod, m *pod.Manifest) error {
 	if !c.Users.Private() {
 		return nil
 	}
+	if !userns.Initial() {
+		return errors.New("only root gives a pod users of its own (--private-users): yours has those of your own user namespace already")
+	}
 	return r.Flavor.need(contract.PrivateUsers, "users of the pod's own (--private-users)")
 }
 

@@ -12,9 +12,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/linux/caps"
 	"github.com/rkt/rkt/internal/linux/forkexec"
 	"github.com/rkt/rkt/internal/linux/lsm"
+	"github.com/rkt/rkt/internal/linux/userns"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -25,6 +27,8 @@ type Process struct {
 	Env     []string
 	Dir     string // working directory inside the root, entered as the user
 	User    Credential
+	// KeepGroups: its supplementary groups stay those of the caller.
+	KeepGroups bool
 	// Bounding is the capability bounding set. A root process starts with all
 	// of it, another user's with what of it is Ambient.
 	Bounding, Ambient caps.Set
@@ -196,6 +200,13 @@ func (p *Process) cgroupView(c *forkexec.Child) error {
 	return nil
 }
 
+// What these calls do, in errors.
+const (
+	setGroups = "set supplementary groups"
+	setGroup  = "set the group"
+	setUser   = "set the user"
+)
+
 // privileges gives up what the process must not have. Order: the bounding set
 // while CAP_SETPCAP is there; ids with PR_SET_KEEPCAPS, so that the filter can
 // still be installed without no_new_privs; capabilities; the working directory
@@ -232,10 +243,12 @@ func (p *Process) privileges(c *forkexec.Child) error {
 		c.Keep(p.User.Groups)
 	}
 	u, g := uintptr(p.User.UID), uintptr(p.User.GID)
-	c.Call("set supplementary groups", unix.SYS_SETGROUPS, uintptr(len(p.User.Groups)), groups)
-	c.Call("set the group", unix.SYS_SETRESGID, g, g, g)
+	if !p.KeepGroups {
+		c.Call(setGroups, unix.SYS_SETGROUPS, uintptr(len(p.User.Groups)), groups)
+	}
+	c.Call(setGroup, unix.SYS_SETRESGID, g, g, g)
 	c.Call("keep capabilities", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0, 0, 0)
-	c.Call("set the user", unix.SYS_SETRESUID, u, u, u)
+	c.Call(setUser, unix.SYS_SETRESUID, u, u, u)
 	if p.Users.Private() {
 		// What is the host's in the one that it has is out of its reach.
 		c.Try("join a session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
@@ -273,6 +286,11 @@ func (p *Process) filter(c *forkexec.Child) error {
 // exec that the kernel refused, what is missing.
 func (p *Process) Failed(root int, err error) error {
 	var fe *forkexec.Error
+	if errors.As(err, &fe) && fe.Errno == unix.EINVAL && !userns.Initial() &&
+		(fe.What == setUser || fe.What == setGroup || fe.What == setGroups) {
+		return hint.Wrap(fmt.Errorf("cannot %s (%d:%d): the pod's user namespace does not have it", fe.What, p.User.UID, p.User.GID),
+			"ids beyond your own come from /etc/subuid and /etc/subgid, see docs/rootless.md; --user=0 --group=0 is always there")
+	}
 	if errors.As(err, &fe) && fe.What == "execute "+p.Program {
 		if why := Explain(root, p.Program, fe.Errno); why != "" {
 			return fmt.Errorf("cannot execute %q: %s", p.Program, why)
@@ -294,8 +312,8 @@ func LendOutput(uid uint32, fds ...int) error {
 			return os.NewSyscallError("fstat", err)
 		}
 		if st.Mode&unix.S_IFMT == unix.S_IFIFO && st.Uid != uid {
-			if err := unix.Fchown(fd, int(uid), -1); err != nil && err != unix.EPERM {
-				return os.NewSyscallError("fchown", err)
+			if err := unix.Fchown(fd, int(uid), -1); err != nil && err != unix.EPERM && err != unix.EINVAL {
+				return os.NewSyscallError("fchown", err) // EINVAL: no such user here, which is said later
 			}
 		}
 	}

@@ -19,6 +19,7 @@ func Confine(doc *contract.Pod, app *contract.App, users Users) (*Process, error
 		NoNewPrivs: app.NoNewPrivs,
 		Rlimits:    app.Rlimits,
 		Label:      lsm.Label{AppArmor: app.AppArmor, SELinux: app.SELinux},
+		KeepGroups: doc.KeepGroups,
 	}
 	if p.Dir == "" {
 		p.Dir = "/"

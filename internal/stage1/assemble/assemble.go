@@ -22,6 +22,7 @@ import (
 	"github.com/rkt/rkt/internal/failpoint"
 	"github.com/rkt/rkt/internal/linux/cgroup"
 	"github.com/rkt/rkt/internal/linux/forkexec"
+	"github.com/rkt/rkt/internal/linux/userns"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -118,7 +119,7 @@ func Begin(w Wants) (*Assembly, error) {
 		}
 	}
 	// After that: it shows the interfaces of the network of who mounts it.
-	if err := a.shelf.addSys(); err != nil {
+	if err := a.shelf.addSys(w.Network == nil); err != nil {
 		return nil, err
 	}
 	a.first, err = a.begin()
@@ -166,7 +167,11 @@ func (a *Assembly) goBack() error {
 		return err
 	}
 	for _, h := range a.host {
-		if err := unix.Setns(h.fd, h.kind); err != nil {
+		err := unix.Setns(h.fd, h.kind)
+		if err == unix.EPERM && h.kind != unix.CLONE_NEWNS && !userns.Initial() {
+			err = nil // the host's, which an ordinary user cannot join again: the pod's do as well
+		}
+		if err != nil {
 			return fmt.Errorf("cannot go back to the host's namespaces: %w", err)
 		}
 		unix.Close(h.fd)

@@ -3,6 +3,7 @@
 package assemble
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/rkt/rkt/internal/linux/forkexec"
 	"github.com/rkt/rkt/internal/linux/mount"
+	"github.com/rkt/rkt/internal/linux/userns"
 )
 
 // Paths of proc and sys that tell or change what is not the pod's: what Docker,
@@ -20,6 +22,8 @@ var (
 	procHiddenDirs  = []string{"acpi", "asound", "scsi"}
 	procHiddenFiles = []string{"interrupts", "kcore", "kallsyms", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats"}
 	sysHidden       = []string{"dev/block", "firmware", "fs/selinux", "hypervisor", "module", "power", "devices/virtual/powercap"}
+	// Where other file systems are mounted in the host's /sys.
+	sysMounts = []string{"fs/cgroup", "fs/bpf", "fs/pstore", "fs/fuse/connections", "kernel/config", "kernel/debug", "kernel/security", "kernel/tracing"}
 )
 
 // procPlace is where the pod's first process mounts its /proc on the shelf.
@@ -57,13 +61,34 @@ func proc(c *forkexec.Child, bare bool) error {
 	return nil
 }
 
-func newSys(attr int) (int, error) { return mount.New("sysfs", dataOnly|attr) }
+// newSys makes a /sys, detached. Only the owner of a network namespace may mount
+// one that shows it: in a user namespace, the host's is the host's own mount,
+// with what is mounted in it hidden by maskSys.
+func newSys(attr int, hostNetwork bool) (fd int, bound bool, err error) {
+	fd, err = mount.New("sysfs", dataOnly|attr)
+	if !hostNetwork || !errors.Is(err, unix.EPERM) || userns.Initial() {
+		return fd, false, err
+	}
+	if fd, err = mount.Clone(unix.AT_FDCWD, "/sys", true); err != nil {
+		return -1, true, err
+	}
+	if err := mount.SetAttr(fd, uint64(dataOnly|attr), 0, true); err != nil {
+		unix.Close(fd)
+		return -1, true, err
+	}
+	return fd, true, nil
+}
 
 // cpus is where each processor has a directory; one that counts its thermal
 // throttling tells what others of the machine do.
 const cpus, throttle = "devices/system/cpu", "/thermal_throttle"
 
-func maskSys() error {
+func maskSys(bound bool) error {
+	if bound {
+		if err := hide(".sys", sysMounts); err != nil {
+			return err
+		}
+	}
 	if err := hide(".sys", sysHidden); err != nil {
 		return err
 	}

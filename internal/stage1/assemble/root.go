@@ -3,6 +3,7 @@
 package assemble
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 	"github.com/rkt/rkt/internal/failpoint"
 	"github.com/rkt/rkt/internal/linux/mount"
 	"github.com/rkt/rkt/internal/linux/safepath"
+	"github.com/rkt/rkt/internal/linux/userns"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -64,7 +66,7 @@ func (s *shelf) procAndSys(root int, bare, last bool) error {
 		}
 		return unix.Close(sys)
 	}
-	sys, err := newSys(0)
+	sys, _, err := newSys(0, s.hostNetwork)
 	if err != nil {
 		return err
 	}
@@ -90,7 +92,11 @@ func (s *shelf) devices(root int, hostIPC, ruled, last bool, users contract.User
 	if users.Has(groupTTY) != nil {
 		tty = users.Host(0)
 	}
-	pts, err := mount.New("devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, "newinstance", "ptmxmode=0666", "mode=0620", "gid="+strconv.FormatUint(uint64(tty), 10))
+	options := []string{"newinstance", "ptmxmode=0666", "mode=0620", "gid=" + strconv.FormatUint(uint64(tty), 10)}
+	pts, err := mount.New("devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, options...)
+	if err != nil && !userns.Initial() { // which may not have that group
+		pts, err = mount.New("devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, options[:3]...)
+	}
 	if err != nil {
 		return err
 	}
@@ -102,6 +108,12 @@ func (s *shelf) devices(root int, hostIPC, ruled, last bool, users contract.User
 		return err
 	}
 	mq, err := mount.New("mqueue", dataOnly)
+	if hostIPC && errors.Is(err, unix.EPERM) {
+		// The host's IPC namespace is not the user namespace's.
+		if mq, err = mount.Clone(unix.AT_FDCWD, "/dev/mqueue", false); errors.Is(err, unix.ENOENT) {
+			return nil
+		}
+	}
 	if err != nil {
 		return err
 	}

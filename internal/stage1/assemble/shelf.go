@@ -18,12 +18,13 @@ import (
 // who assembles the pod sees it. In a pod of several apps it becomes its first
 // process's own root; in one of a single app it goes with the host's mounts.
 type shelf struct {
-	fd    int   // the tmpfs, open for *at calls
-	sys   int   // made and masked, attached at .sys
-	dev   int   // with its device nodes, at .dev
-	shm   int   // /dev/shm of all apps, attached in the first; -1 until then
-	empty int   // an empty read-only directory to hide things behind, at .empty
-	procs []int // of each app: where its /proc is to be
+	fd          int // the tmpfs, open for *at calls
+	sys         int // made and masked, attached at .sys
+	dev         int // with its device nodes, at .dev
+	shm         int // /dev/shm of all apps, attached in the first; -1 until then
+	empty       int // an empty read-only directory to hide things behind, at .empty
+	hostNetwork bool
+	procs       []int // of each app: where its /proc is to be
 }
 
 // shelfPlace is where the shelf is attached in the supervisor's mount namespace:
@@ -68,9 +69,14 @@ func newShelf() (_ *shelf, err error) {
 	return s, err
 }
 
-// addSys makes /sys.
-func (s *shelf) addSys() error {
-	return s.add(&s.sys, ".sys", func() (int, error) { return newSys(unix.MOUNT_ATTR_RDONLY) }, maskSys)
+// addSys makes /sys; hostNetwork tells whose network it shows.
+func (s *shelf) addSys(hostNetwork bool) error {
+	s.hostNetwork = hostNetwork
+	bound := false
+	return s.add(&s.sys, ".sys", func() (fd int, err error) {
+		fd, bound, err = newSys(unix.MOUNT_ATTR_RDONLY, hostNetwork)
+		return fd, err
+	}, func() error { return maskSys(bound) })
 }
 
 // add makes a part of the shelf, attaches it, and fills it.

@@ -11,9 +11,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/linux/devcgroup"
 	"github.com/rkt/rkt/internal/linux/mount"
 	"github.com/rkt/rkt/internal/linux/safepath"
+	"github.com/rkt/rkt/internal/linux/userns"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -71,6 +73,10 @@ func cloneVolume(v *contract.Mount, users int) (source, error) {
 		return source{}, os.NewSyscallError("fstat", err)
 	}
 	m, err := mount.Clone(fd, "", v.Recursive)
+	if errors.Is(err, unix.EINVAL) && !v.Recursive && !userns.Initial() {
+		// mount_namespaces(7): what a mount of the host's covers stays covered.
+		return source{}, hint.Wrap(fmt.Errorf("something else is mounted in %s, and only root may leave it out", v.Source), "say recursive=true")
+	}
 	if err != nil {
 		return source{}, err
 	}

@@ -26,6 +26,7 @@ func (p *Pod) Encode() []byte {
 	w.OptStrings("networkConfig", p.NetworkConfig)
 	w.OptStrings("networkShared", p.NetworkShared)
 	w.OptStrings("networkPlugins", p.NetworkPlugins)
+	w.OptString("networkProgram", p.NetworkProgram)
 	w.OptBool("hostIPC", p.HostIPC)
 	if p.Resolv != nil {
 		w.Key("resolv").String(*p.Resolv)
@@ -45,6 +46,7 @@ func (p *Pod) Encode() []byte {
 	}
 	w.Key("stopSeconds").Int(int64(p.StopSeconds))
 	w.OptStrings("overlayOptions", p.OverlayOptions)
+	w.OptBool("keepGroups", p.KeepGroups)
 	w.End('}')
 	b, _ := w.Bytes() // no Raw and no Time in it: no error
 	return b
@@ -147,6 +149,8 @@ func Decode(b []byte) (*Pod, error) {
 			p.NetworkShared = r.Strings()
 		case "networkPlugins":
 			p.NetworkPlugins = r.Strings()
+		case "networkProgram":
+			p.NetworkProgram = r.String()
 		case "hostIPC":
 			p.HostIPC = r.Bool()
 		case "resolv":
@@ -165,6 +169,8 @@ func Decode(b []byte) (*Pod, error) {
 			p.StopSeconds = r.Int()
 		case "overlayOptions":
 			p.OverlayOptions = r.Strings()
+		case "keepGroups":
+			p.KeepGroups = r.Bool()
 		}
 	}
 	if err := r.End(); err != nil {

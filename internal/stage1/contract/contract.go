@@ -166,6 +166,9 @@ type Pod struct {
 	// plugins, before the usual ones.
 	NetworkShared  []string `json:"networkShared,omitempty"`
 	NetworkPlugins []string `json:"networkPlugins,omitempty"`
+	// NetworkProgram is the absolute path of pasta or slirp4netns, which carries the
+	// network "default" of an ordinary user's pod; "" is rkt's own.
+	NetworkProgram string `json:"networkProgram,omitempty"`
 	// HostIPC: the pod keeps the host's IPC namespace (--ipc=parent).
 	HostIPC bool `json:"hostIPC,omitempty"`
 	// Resolv and Hosts are the files' contents, put over each app's
@@ -185,6 +188,9 @@ type Pod struct {
 	StopSeconds int `json:"stopSeconds"`
 	// OverlayOptions are appended to every overlay mount ("userxattr" …).
 	OverlayOptions []string `json:"overlayOptions,omitempty"`
+	// KeepGroups: the pod's user namespace has one group, and a process in it
+	// cannot change its supplementary groups (user_namespaces(7), setgroups).
+	KeepGroups bool `json:"keepGroups,omitempty"`
 }
 
 // Insecure lists protections that the user switched off.

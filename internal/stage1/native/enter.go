@@ -15,6 +15,7 @@ import (
 	"github.com/rkt/rkt/internal/linux/cgroup"
 	"github.com/rkt/rkt/internal/linux/pty"
 	"github.com/rkt/rkt/internal/linux/safepath"
+	"github.com/rkt/rkt/internal/linux/userns"
 	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/stage1/appinit"
 	"github.com/rkt/rkt/internal/stage1/contract"
@@ -82,7 +83,7 @@ func joinApp(doc *contract.Pod, app *contract.App) (*appinit.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if first.fd < 0 || target.fd < 0 || !sameNamespace(first.pid, target.pid) {
+	if first.fd < 0 || target.fd < 0 || !sameNamespace("pid", first.pid, target.pid) {
 		return nil, errors.New("it has ended")
 	}
 	defer unix.Close(target.fd)
@@ -99,11 +100,11 @@ func joinApp(doc *contract.Pod, app *contract.App) (*appinit.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p, join(name, doc, p, target.fd)
+	return p, join(name, doc, p, target)
 }
 
 // join is joinApp for a process of the app.
-func join(name string, doc *contract.Pod, p *appinit.Process, target int) (err error) {
+func join(name string, doc *contract.Pod, p *appinit.Process, target process) (err error) {
 	if doc.Cgroup != "" {
 		if cgroup.Frozen(doc.Cgroup) {
 			return hint.Wrap(errors.New("the pod is paused"), "let it go on with rkt resume")
@@ -126,17 +127,35 @@ func join(name string, doc *contract.Pod, p *appinit.Process, target int) (err e
 	if err := unix.Unshare(unix.CLONE_FS); err != nil { // a thread that shares its root cannot change it
 		return os.NewSyscallError("unshare", err)
 	}
-	const all = unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP | unix.CLONE_NEWNS
-	if err := unix.Setns(target, all); err != nil {
+	if err := unix.Setns(target.fd, joined(target.pid)); err != nil {
 		return fmt.Errorf("cannot join its namespaces: %w", err)
 	}
 	return nil
 }
 
-// sameNamespace tells whether two processes are in one pid namespace.
-func sameNamespace(a, b int) bool {
-	la, err1 := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", a))
-	lb, err2 := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", b))
+// joined are the namespaces of a process that this one is to join: all, but in a
+// user namespace not those that it shares with the host, which are not the user
+// namespace's to join.
+func joined(pid int) (flags int) {
+	named := !userns.Initial()
+	for _, n := range []struct {
+		name string
+		flag int
+	}{
+		{"pid", unix.CLONE_NEWPID}, {"ipc", unix.CLONE_NEWIPC}, {"uts", unix.CLONE_NEWUTS}, {"net", unix.CLONE_NEWNET},
+		{"cgroup", unix.CLONE_NEWCGROUP}, {"mnt", unix.CLONE_NEWNS},
+	} {
+		if !named || !sameNamespace(n.name, os.Getpid(), pid) {
+			flags |= n.flag
+		}
+	}
+	return flags
+}
+
+// sameNamespace tells whether two processes share a namespace.
+func sameNamespace(name string, a, b int) bool {
+	la, err1 := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", a, name))
+	lb, err2 := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", b, name))
 	return err1 == nil && err2 == nil && la == lb
 }
 

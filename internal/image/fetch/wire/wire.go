@@ -208,6 +208,9 @@ type UnpackRequest struct {
 	Format string `json:"format"` // FormatLayer or FormatACI
 	// Unowned: the files are for an ordinary user to look at, see unpack.Options.
 	Unowned bool `json:"unowned,omitempty"`
+	// Namespaced: overlayfs's marks are those of a user namespace, and files of
+	// the host's root cannot be made, see unpack.Options.
+	Namespaced bool `json:"namespaced,omitempty"`
 	// Compressed, if above 0: the stream was decompressed on its way, from so
 	// many bytes.
 	Compressed int64 `json:"compressed,omitempty"`

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package userns
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// initialInode is the inode of the machine's own user namespace, the same on
+// every Linux since 3.8 (PROC_USER_INIT_INO in include/linux/proc_ns.h).
+const initialInode = 0xEFFFFFFD
+
+// Initial tells whether this process is in the machine's own user namespace:
+// only there is root the host's root. Where that cannot be told it says yes.
+func Initial() bool {
+	var st unix.Stat_t
+	return unix.Stat("/proc/self/ns/user", &st) != nil || st.Ino == initialInode
+}
+
+// A Range of ids: Count from Inside on are those from Outside on.
+type Range struct{ Inside, Outside, Count uint32 }
+
+// Subordinate reads subuid(5) or subgid(5) and returns the ranges that it gives
+// to the user, by name or number, in the file's order. At most maxRanges: the
+// kernel takes no longer map.
+func Subordinate(file io.Reader, uid int, name string) ([]Range, error) {
+	var found []Range
+	lines := bufio.NewScanner(file)
+	for lines.Scan() {
+		f := strings.Split(strings.TrimSpace(lines.Text()), ":")
+		if len(f) != 3 || f[0] != strconv.Itoa(uid) && (name == "" || f[0] != name) {
+			continue
+		}
+		first, err1 := strconv.ParseUint(f[1], 10, 32)
+		count, err2 := strconv.ParseUint(f[2], 10, 32)
+		if err1 != nil || err2 != nil || count == 0 || first == 0 || first+count > 1<<32-1 {
+			return nil, fmt.Errorf("the line %q is no range of ids", lines.Text())
+		}
+		if len(found) == maxRanges {
+			return nil, fmt.Errorf("it has more than %d ranges for one user", maxRanges)
+		}
+		found = append(found, Range{Outside: uint32(first), Count: uint32(count)})
+	}
+	return found, lines.Err()
+}
+
+const maxRanges = 300
