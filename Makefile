@@ -12,7 +12,7 @@ LIBEXEC  = $(BUILD)/libexec/rkt
 .PHONY: build demo test check unit e2e crash fuzz bench vm man install clean
 build:
 	$(GOBUILD) -o $(BUILD)/bin/ ./cmd/rkt
-	$(GOBUILD) -o $(LIBEXEC)/ ./cmd/fetch ./cmd/network ./cmd/stage1-native ./cmd/stage1-fly
+	$(GOBUILD) -o $(LIBEXEC)/ ./cmd/fetch ./cmd/network ./cmd/doctor ./cmd/stage1-native ./cmd/stage1-fly
 	$(GOBUILD) -ldflags '-s -w -E main.enter' -o $(LIBEXEC)/ ./cmd/join
 	@# The kernel caches a copy in larger pieces than what the linker wrote: 0.5 ms a start.
 	for f in bin/rkt libexec/rkt/stage1-native; do cp -p $(BUILD)/$$f $(BUILD)/$$f.new && mv $(BUILD)/$$f.new $(BUILD)/$$f; done
@@ -48,7 +48,7 @@ man:
 install: build man
 	install -D -m 755 $(BUILD)/bin/rkt $(DESTDIR)$(PREFIX)/bin/rkt
 	install -d $(DESTDIR)$(PREFIX)/libexec/rkt $(DESTDIR)$(PREFIX)/share/man/man1
-	install -m 755 $(LIBEXEC)/fetch $(LIBEXEC)/network $(LIBEXEC)/join $(LIBEXEC)/stage1-native $(LIBEXEC)/stage1-fly $(DESTDIR)$(PREFIX)/libexec/rkt
+	install -m 755 $(LIBEXEC)/fetch $(LIBEXEC)/network $(LIBEXEC)/join $(LIBEXEC)/doctor $(LIBEXEC)/stage1-native $(LIBEXEC)/stage1-fly $(DESTDIR)$(PREFIX)/libexec/rkt
 	install -m 644 $(LIBEXEC)/stage1-native.json $(LIBEXEC)/stage1-fly.json $(DESTDIR)$(PREFIX)/libexec/rkt
 	install -m 644 $(BUILD)/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 

@@ -76,6 +76,8 @@ var imports = []struct{ pkg, may, why string }{
 	{"stage1/fly/...", "stage1/contract stage1/appinit/... stage1/fly/... linux/...", "a flavor sees the contract, appinit and the floor"},
 	{"stage1/native/...", "stage1/networks stage1/contract stage1/appinit/... stage1/native/... linux/...", "a flavor sees the contract, appinit and the floor"},
 
+	{"doctor", "ui linux/...", "looks at the machine, and knows nothing of images and pods"},
+
 	{"ui", "", "the only package that knows a terminal, and knows nothing else"},
 	{"rootless", "linux/...", "makes a user namespace and executes rkt in it; knows no verb"},
 	{"cli", "image/... pod/... stage1/contract config ui rootless linux/...",
@@ -98,7 +100,7 @@ var programs = []struct {
 		modules: "golang.org/x/sys github.com/spf13/pflag",
 		never: "net/http crypto/tls crypto/x509 encoding/xml testing " +
 			module + "internal/image/source/... " + module + "internal/image/unpack/... " +
-			module + "internal/pod/kube " + module + "internal/pod/yamljson " + module + "internal/pod/network/... " + module + "internal/linux/netlink " + module + "internal/linux/nft " +
+			module + "internal/pod/kube " + module + "internal/pod/yamljson " + module + "internal/pod/network/... " + module + "internal/doctor " + module + "internal/linux/netlink " + module + "internal/linux/nft " +
 			module + "internal/stage1/native/...",
 		why: "on every container's path: starts in about 2 ms, and talks to no stranger",
 	},
@@ -128,6 +130,12 @@ var programs = []struct {
 			module + "internal/image/store " + module + "internal/pod/prepare " + module + "internal/pod/launch " +
 			module + "internal/stage1/native/... " + module + "internal/cli " + module + "internal/ui",
 		why: "started with every pod that has a network, and again at its end",
+	},
+	{
+		name:    "cmd/doctor",
+		modules: "golang.org/x/sys",
+		never:   "net/http crypto/tls encoding/xml testing " + module + "internal/image/... " + module + "internal/pod/... " + module + "internal/cli",
+		why:     "looks at a machine on which nothing else may work",
 	},
 	{
 		name: "cmd/fetch",

@@ -119,6 +119,7 @@ func verbs() []verb {
 			{name: "rm", make: newTrustRm},
 		}},
 		{name: "config", make: newConfig},
+		{name: "doctor", make: newDoctor},
 		{name: "version", make: newVersion},
 		{name: "completion", make: newCompletion},
 		{name: "help", make: newHelp},

@@ -34,6 +34,7 @@ func Build(dir, tags string) (Install, error) {
 		"fetch":         filepath.Join(libexec, "fetch"),
 		"network":       filepath.Join(libexec, "network"),
 		"join":          filepath.Join(libexec, "join"),
+		"doctor":        filepath.Join(libexec, "doctor"),
 		"stage1-native": filepath.Join(libexec, "stage1-native"),
 		"stage1-fly":    filepath.Join(libexec, "stage1-fly"),
 	} {

@@ -38,8 +38,13 @@ func Remove(path string) (freed int64, err error) {
 		return 0, fmt.Errorf("cannot remove %q: %w", path, err)
 	}
 	defer unix.Close(parent)
+	return RemoveAt(parent, filepath.Base(path), path)
+}
+
+// RemoveAt is Remove of the entry name of directory dir, which messages call path.
+func RemoveAt(dir int, name, path string) (freed int64, err error) {
 	r := remover{top: -1}
-	err = r.remove(parent, filepath.Base(path), path, 0)
+	err = r.remove(dir, name, path, 0)
 	return r.freed, err
 }
 

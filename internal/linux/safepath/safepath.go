@@ -51,6 +51,15 @@ func OpenInRoot(root int, path string, flags int) (int, error) {
 	return openInRoot(root, path, flags, 0)
 }
 
+// OpenInMount is OpenInRoot that fails with EXDEV where the path leads over a
+// mount point, even if it comes back.
+func OpenInMount(root int, path string, flags int) (int, error) {
+	return open(root, path, &unix.OpenHow{
+		Flags:   uint64(flags) | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
+	})
+}
+
 func openInRoot(root int, path string, flags int, mode uint32) (int, error) {
 	if path == "" {
 		path = "."

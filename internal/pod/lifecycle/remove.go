@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/failpoint"
+	"github.com/rkt/rkt/internal/linux/rmtree"
 )
 
 // Remove deletes the pod's directory, which must be locked and in phase
@@ -100,6 +101,10 @@ func (r *remover) remove(fd int, dir string, e fs.DirEntry, depth int) error {
 	fail := func(op string, err error) error {
 		if err == nil || err == unix.ENOENT {
 			return nil
+		}
+		if err == unix.EPERM { // immutable, as an app with CAP_LINUX_IMMUTABLE can make files
+			_, err := rmtree.RemoveAt(fd, name, filepath.Join(dir, name))
+			return err
 		}
 		return &fs.PathError{Op: op, Path: filepath.Join(dir, name), Err: err}
 	}

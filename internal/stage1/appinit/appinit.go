@@ -57,6 +57,8 @@ type Process struct {
 	Users Users
 	// OwnMounts: with users of its own it gets a mount namespace of its own.
 	OwnMounts bool
+	// OwnKeyring: it has not the caller's session keyring but a new one.
+	OwnKeyring bool
 	// DieWithParent: the process is killed when the thread that calls Start ends.
 	DieWithParent bool
 	// CgroupView mounts the process's own cgroup, read-only, at this directory
@@ -84,6 +86,10 @@ func (p *Process) Child() (c *forkexec.Child, done func(), err error) {
 	// A session of its own: no signal of the caller's terminal, no tty to push
 	// keys into.
 	c.Call("start a session", unix.SYS_SETSID)
+	if p.OwnKeyring {
+		// Kernels without keys have none to leak.
+		c.Try("join a session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
+	}
 	p.join(c)
 	if err := c.LimitFiles(); err != nil {
 		return nil, func() {}, err

@@ -127,8 +127,7 @@ func inspectELF(f *os.File, head []byte) (interp string, foreign, ok bool) {
 		return "", true, true
 	}
 	le := binary.LittleEndian
-	machine := map[string]uint16{"amd64": 62, "arm64": 183}[runtime.GOARCH]
-	if le.Uint16(head[18:]) != machine {
+	if le.Uint16(head[18:]) != machine() {
 		return "", true, true
 	}
 	phoff, size, n := int64(le.Uint64(head[32:])), le.Uint16(head[54:]), le.Uint16(head[56:])
@@ -147,4 +146,12 @@ func inspectELF(f *os.File, head []byte) (interp string, foreign, ok bool) {
 		}
 	}
 	return "", false, true
+}
+
+// machine is how ELF files name the kind of machine that this program is for.
+func machine() uint16 {
+	if runtime.GOARCH == "arm64" {
+		return 183 // EM_AARCH64
+	}
+	return 62 // EM_X86_64
 }

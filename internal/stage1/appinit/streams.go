@@ -66,15 +66,55 @@ func (s *Streams) open(doc *contract.Pod, app *contract.App, root int) error {
 			}
 		// Not the caller's terminal itself: what is typed could be read from it.
 		case mode == contract.Log, pty.IsTerminal(i):
-			p := make([]int, 2)
-			if err := unix.Pipe2(p, unix.O_CLOEXEC); err != nil {
-				return os.NewSyscallError("pipe2", err)
+			if err := s.divert(i); err != nil {
+				return err
 			}
-			s.Pumps[i-1], s.App[i] = p[0], p[1]
-			s.opened = append(s.opened, p[1])
 		}
 	}
 	return nil
+}
+
+// divert has somebody pass on what the process writes to descriptor i.
+func (s *Streams) divert(i int) error {
+	p := make([]int, 2)
+	if err := unix.Pipe2(p, unix.O_CLOEXEC); err != nil {
+		return os.NewSyscallError("pipe2", err)
+	}
+	s.Pumps[i-1], s.App[i] = p[0], p[1]
+	s.opened = append(s.opened, p[1])
+	return nil
+}
+
+// CallerStreams are the caller's own descriptors 0 to 2, but for a terminal: what
+// is typed at it could be read from any of them. In its place come pipes; Pumps
+// as in Streams, uid as in OpenStreams, and feed, if not -1, is where what is typed is to be written.
+func CallerStreams(uid uint32) (s *Streams, feed int, err error) {
+	s, feed = &Streams{App: [3]int{0, 1, 2}, Pumps: [2]int{-1, -1}}, -1
+	if pty.IsTerminal(0) {
+		p := make([]int, 2)
+		if err := unix.Pipe2(p, unix.O_CLOEXEC); err != nil {
+			return nil, -1, os.NewSyscallError("pipe2", err)
+		}
+		s.App[0], feed = p[0], p[1]
+		s.opened = append(s.opened, p[0])
+	}
+	for i := 1; i <= 2 && err == nil; i++ {
+		if pty.IsTerminal(i) {
+			err = s.divert(i)
+		}
+	}
+	if err == nil {
+		err = LendOutput(uid, s.App[1], s.App[2])
+	}
+	if err != nil {
+		s.CloseApp()
+		s.closePumps()
+		if feed >= 0 {
+			unix.Close(feed)
+		}
+		return nil, -1, err
+	}
+	return s, feed, nil
 }
 
 // CloseApp closes this side's copies of what the app has by now.

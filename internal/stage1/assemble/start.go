@@ -77,7 +77,8 @@ func (a *Assembly) start(w *Way) (Outcome, error) {
 			return Outcome{}, err
 		}
 	}
-	then, done, err := becomeInit(w, in, rest.App == nil, a.users.fd())
+	// An event handler to come may look for /proc/self/exe, too.
+	then, done, err := becomeInit(w, in, rest.App == nil || len(a.apps[0].PostStop) > 0, a.users.fd())
 	defer done()
 	if err != nil {
 		return Outcome{}, err
@@ -168,7 +169,9 @@ func (s *startedApp) done() {
 // and between that takes more than system calls; child stays nil otherwise.
 //
 // While it runs and the moment lasts, the first process is in stage0's memory,
-// which no app may get at: an app that could trace it is started by init.
+// which no app may get at: an app that could trace it is started by init. So is
+// one whose program may not be the image's own: init's /proc/self/exe is on a
+// read-only mount, stage0's is the host's rkt.
 func (a *Assembly) only(s *startedApp) error {
 	app := a.apps[0]
 	if len(a.apps) > 1 || len(app.PreStart) > 0 || app.OOMScoreAdj != nil || a.doc.Interactive && pty.IsTerminal(0) {
@@ -180,14 +183,19 @@ func (a *Assembly) only(s *startedApp) error {
 	if err != nil {
 		return failed(err)
 	}
-	if process.Bounding.Has(unix.CAP_SYS_PTRACE) || process.Bounding.Has(unix.CAP_SYS_ADMIN) {
-		return nil
+	for _, c := range []int{unix.CAP_SYS_PTRACE, unix.CAP_SYS_ADMIN, unix.CAP_CHECKPOINT_RESTORE} {
+		if process.Bounding.Has(c) {
+			return nil
+		}
 	}
 	if process.User, err = appinit.LookupUser(app.root, app.User, app.Group, app.SupplementaryGIDs, users.Users); err != nil {
 		return failed(err)
 	}
 	if process.Program, err = appinit.LookupProgram(app.root, app.Exec[0], app.WorkingDir, app.Environment); err != nil {
 		return failed(err)
+	}
+	if !appinit.OwnProgram(app.root, process.Program) {
+		return nil
 	}
 	process.Argv = app.Exec
 	process.InCgroup(app.cgroup)
@@ -204,13 +212,14 @@ func (a *Assembly) only(s *startedApp) error {
 // becomeInit is how the first process turns into the flavor's program. done
 // closes what was opened for it.
 //
-// ahead: before any app runs; then the program is executed from a detached
-// read-only mount, so that root in a pod cannot write to the host's file through
-// /proc/1/exe (CVE-2019-5736). Where the app runs already it is without
+// guarded: the program is executed from a detached read-only mount, so that root
+// in a pod cannot write to the host's file through /proc/1/exe, nor through the
+// /proc/self/exe of a child that is about to execute (CVE-2019-5736). Where the
+// app runs already and nothing else is to be started, it is without
 // CAP_SYS_PTRACE, and no process of its can open that link.
 //
 // users, if not 0, is the user namespace that it enters, as its root.
-func becomeInit(w *Way, in *contract.Inherited, ahead bool, users int) (c *forkexec.Child, done func(), err error) {
+func becomeInit(w *Way, in *contract.Inherited, guarded bool, users int) (c *forkexec.Child, done func(), err error) {
 	var opened []int
 	done = func() {
 		for _, fd := range opened {
@@ -223,7 +232,7 @@ func becomeInit(w *Way, in *contract.Inherited, ahead bool, users int) (c *forke
 	}
 	opened = append(opened, in.Pod)
 	var program int
-	if ahead {
+	if guarded {
 		if program, err = mount.Clone(unix.AT_FDCWD, w.Program, false); err == nil {
 			opened = append(opened, program)
 			err = mount.SetAttr(program, unix.MOUNT_ATTR_RDONLY, 0, false)

@@ -99,7 +99,9 @@ func cloneVolume(v *contract.Mount, users int) (source, error) {
 		s.rule = devcgroup.Of(&st, devcgroup.Read|devcgroup.Write)
 	}
 	err = mount.SetAttr(m, set, 0, v.Recursive)
-	if err == nil && v.Private {
+	if err == nil && (v.Private || v.ReadOnly || !v.Recursive) {
+		// What the host mounts there later would come without these flags, and
+		// below a volume that is to show nothing below.
 		err = mount.Private(m, v.Recursive)
 	}
 	if err == nil && users > 0 {

@@ -49,6 +49,9 @@ func DecodeMessage(b []byte) (m Message, ok bool) {
 		return m, false
 	}
 	m.Kind, m.App, m.Text = f[0], f[1], f[4]
+	if strings.ContainsAny(m.App, "\n\r") {
+		return m, false // it goes into a line of `events`, as an app's name
+	}
 	if m.App == "-" {
 		m.App = ""
 	}

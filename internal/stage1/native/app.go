@@ -130,7 +130,17 @@ func (s *supervisor) handler(a *app, argv []string) (status int, err error) {
 		return 0, err
 	}
 	defer unix.Close(null)
-	p.Stdio = [3]int{null, 1, 2}
+	streams, feed, err := appinit.CallerStreams(p.Users.Host(p.User.UID))
+	if err != nil {
+		return 0, err
+	}
+	defer streams.CloseApp()
+	if feed >= 0 {
+		unix.Close(feed)
+	}
+	p.Stdio = [3]int{null, streams.App[1], streams.App[2]}
+	a.out.pump(0, streams.Pumps[0], contract.Inherit)
+	a.out.pump(1, streams.Pumps[1], contract.Inherit)
 	pid, err := p.Start()
 	if err != nil {
 		return 0, p.Failed(a.root, err)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -160,10 +161,12 @@ func sameNamespace(name string, a, b int) bool {
 }
 
 // attend starts the process on the caller's streams, or on a pty of the pod's
-// if the caller has a terminal, passes signals on and waits for its end.
+// if the caller has a terminal, passes signals on and waits for its end. Nothing
+// of the terminal itself, nor of the caller's keys, is handed over.
 func attend(p *appinit.Process, root int) (int, error) {
-	p.Stdio = [3]int{0, 1, 2}
-	p.DieWithParent = true
+	p.DieWithParent, p.OwnKeyring = true, true
+	var streams *appinit.Streams
+	feed := -1
 	master := -1
 	if pty.IsTerminal(0) && pty.IsTerminal(1) {
 		pts, err := safepath.OpenInRoot(root, "dev/pts", unix.O_PATH|unix.O_DIRECTORY)
@@ -181,8 +184,12 @@ func attend(p *appinit.Process, root int) (int, error) {
 		pty.CopySize(slave, 0)
 		p.Stdio = [3]int{slave, slave, slave}
 		p.Terminal = true
-	} else if err := appinit.LendOutput(p.Users.Host(p.User.UID), 1, 2); err != nil {
-		return 0, err
+	} else {
+		var err error
+		if streams, feed, err = appinit.CallerStreams(p.Users.Host(p.User.UID)); err != nil {
+			return 0, err
+		}
+		p.Stdio = streams.App
 	}
 	signals := make(chan os.Signal, 16)
 	for _, sig := range []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH} {
@@ -205,6 +212,18 @@ func attend(p *appinit.Process, root int) (int, error) {
 			_ = unix.Kill(pid, s.(unix.Signal))
 		}
 	}()
+	var out output
+	if streams != nil {
+		streams.CloseApp()
+		out.pump(0, streams.Pumps[0], contract.Inherit)
+		out.pump(1, streams.Pumps[1], contract.Inherit)
+	}
+	if feed >= 0 {
+		go func() {
+			_ = pty.CopyOut(feed, 0)
+			unix.Close(feed)
+		}()
+	}
 	if master >= 0 {
 		restore, err := pty.Raw(0)
 		if err == nil {
@@ -217,5 +236,11 @@ func attend(p *appinit.Process, root int) (int, error) {
 			pty.Discard(master)
 		}
 	}
-	return wait.For(pid)
+	status, err := wait.For(pid)
+	// What it started and left behind may hold its streams for ever.
+	out.drain(drainLimit)
+	return status, err
 }
+
+// drainLimit is how long the last output is waited for.
+const drainLimit = time.Second
