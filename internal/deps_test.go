@@ -58,6 +58,7 @@ var imports = []struct{ pkg, may, why string }{
 	{"pod/yamljson", "", "YAML in, JSON out; linked by the helper only"},
 	{"pod/kube", "image image/ref image/aci pod", "YAML in, PodManifest out; linked by the helper only"},
 	{"pod/lifecycle", "image pod stage1/contract linux/...", "directory = phase; reads the document, knows nothing of what starts or fetches"},
+	{"pod/activation", "stage1/contract", "what the caller opened, and whose ports those are"},
 	{"pod/prepare", "image image/ref image/aci image/store image/tree pod pod/cdi pod/lifecycle stage1/contract config linux/...",
 		"where the rooms meet; flavors are data to it, not imports"},
 	{"pod/launch", "image pod pod/lifecycle pod/users stage1/contract stage1/assemble stage1/networks linux/...", "the last code of stage0; reads no image, knows no flavor"},

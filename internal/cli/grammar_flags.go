@@ -43,7 +43,7 @@ func (w *wish) registerPod(fs *pflag.FlagSet) {
 		}
 		return nil
 	})
-	each(fs, "port", "PORT", "lead a port of the host into the pod: NAME:[HOSTIP:]HOSTPORT, NAME as the image has it, or NAME:PROTOCOL:PORT:[HOSTIP:]HOSTPORT; may be repeated", func(s string) error {
+	each(fs, "port", "PORT", "lead a port of the host into the pod: NAME:[HOSTIP:]HOSTPORT, NAME as the image has it, or NAME:PROTOCOL:PORT:[HOSTIP:]HOSTPORT; the word socket in place of HOSTPORT makes it a socket that rkt's caller opens (systemd.socket(5)); may be repeated", func(s string) error {
 		p, err := pod.ParsePort(s)
 		if err != nil {
 			return err
@@ -330,7 +330,6 @@ func refuse(fs *pflag.FlagSet, name, noOpt, why string) {
 
 // unavailable adds the flags of run and prepare that are refused.
 func unavailable(fs *pflag.FlagSet) {
-	refuse(fs, "network-bandwidth", "", "this version of rkt does not limit the network's bandwidth")
 	refuse(fs, "mds-register", "true", "this version of rkt has no metadata service")
 	for _, name := range []string{"stage1-url", "stage1-path", "stage1-hash", "stage1-from-dir"} {
 		refuse(fs, name, "", "this version of rkt only has the flavors installed beside it; choose native or fly with --stage1-name")

@@ -50,6 +50,7 @@ func (w *wish) registerLimits(fs *pflag.FlagSet) {
 	resource("pids-limit", "N", "how many processes and threads there may be", pod.IsolatorPIDs)
 	resource("block-bandwidth", "SIZE", "bytes a second that may be read from, and as many written to, each block device", pod.IsolatorBlockBandwidth)
 	resource("block-iops", "N", "reads a second, and as many writes, of each block device", pod.IsolatorBlockIOPS)
+	resource("network-bandwidth", "SIZE", "bytes a second that may pass each of the pod's interfaces, each way; of several apps it is the pod's", pod.IsolatorNetworkBandwidth)
 	rlimits := map[int][]pod.Rlimit{} // by the image's place
 	w.app(fs, "rlimit", "NAME=SOFT[:HARD]", "a limit of setrlimit(2), as nofile=1024:4096 or core=unlimited; may be repeated", func(a *prepare.AppRequest, s string) error {
 		r, err := pod.ParseRlimit(s)

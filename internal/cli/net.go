@@ -3,6 +3,13 @@
 package cli
 
 import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/pod/launch"
 	"github.com/rkt/rkt/internal/pod/prepare"
 	"github.com/rkt/rkt/internal/stage1/contract"
@@ -40,6 +47,37 @@ func (c *cli) networks(check bool) (dir string, l *contract.NetworkListing, err 
 		c.say(text)
 	}
 	return dir, l, nil
+}
+
+// knowNetworks refuses a document's networks if there is none of that name, before
+// the pod is made or used up. Whoever starts the pod looks again: here it is asked
+// only if a name is not that of a network that is always there.
+func (c *cli) knowNetworks(doc *contract.Pod) error {
+	always := func(n contract.Network) bool {
+		return n.Name == pod.NetDefault || n.Name == pod.NetRestricted || n.Name == pod.NetAll
+	}
+	if doc.Network != contract.NetworkContained || !slices.ContainsFunc(doc.Networks, func(n contract.Network) bool { return !always(n) }) {
+		return nil
+	}
+	dir, err := c.global.dataDir()
+	if err != nil {
+		return err
+	}
+	l, err := launch.ListNetworks(dir, launch.NetworkPlaces{Config: doc.NetworkConfig, Shared: doc.NetworkShared, Plugins: doc.NetworkPlugins}, false)
+	if err != nil {
+		return err
+	}
+	var unknown []string
+	for _, n := range doc.Networks {
+		known := always(n) || slices.ContainsFunc(l.Networks, func(o contract.ListedNetwork) bool { return o.Name == n.Name })
+		if !known {
+			unknown = append(unknown, strconv.Quote(n.Name))
+		}
+	}
+	if unknown == nil {
+		return nil
+	}
+	return hint.Wrap(fmt.Errorf("networks not found: %s", strings.Join(unknown, ", ")), "rkt net list has those there are")
 }
 
 // networkWords are the names of networks.

@@ -22,8 +22,10 @@ func newNetInspect(c *cli) *command {
 		usage: "[OPTION…] NETWORK…",
 		short: "show networks and who has their addresses",
 		long: `Prints what is known about networks, one key=value a line: name, kind, file,
-subnets, and for those that are configured plugins and cni-versions; then a line for
-each address that somebody has:
+subnets, and for those that are configured plugins and cni-versions; blocked, for
+rkt's own, names chains of other firewalls that drop what is forwarded, so that pods
+reach only this host (docs/networking.md, "Other firewalls"); then a line for each
+address that somebody has:
 
   lease=ADDRESS STATE HOLDER INTERFACE
 
@@ -108,6 +110,7 @@ func inspected(n contract.ListedNetwork) string {
 		line("shared", "true")
 	}
 	line("subnets", strings.Join(n.Subnets, ", "))
+	line("blocked", strings.Join(n.Blocked, ", "))
 	line("status", n.Status)
 	for _, l := range n.Leases {
 		words := []string{dash(l.Address), string(l.State), l.Holder, dash(l.IfName)}

@@ -170,7 +170,7 @@ func (v *podView) json(p *lifecycle.Pod) (podJSON, error) {
 	j.UserAnnotations, j.UserLabels = v.manifest.UserAnnotations, v.manifest.UserLabels
 	mounts, limits := map[string][]mountJSON{}, map[string]*limitsJSON{}
 	if c, err := p.Contract(); err == nil {
-		j.Limits = newLimitsJSON(c.Limits)
+		j.Limits = podLimitsJSON(c)
 		for _, a := range c.Apps {
 			limits[a.Name] = newLimitsJSON(a.Limits)
 			for _, m := range a.Mounts {

@@ -42,7 +42,7 @@ func (c *cli) prepare(w *wish) error {
 	if err != nil {
 		return err
 	}
-	w.Options.Later = true
+	w.Options.Later, w.Options.Decided = true, c.knowNetworks
 	c.userNetwork(&w.Options)
 	w.Flavor, w.Durable, c.clock.on = prepare.Flavor(flavor), true, w.timing
 	p, err := c.makePod(w)

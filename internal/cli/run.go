@@ -87,6 +87,10 @@ func (c *cli) run(w *wish) error {
 	}
 	w.Flavor = prepare.Flavor(flavor)
 	c.userNetwork(&w.Options)
+	var sockets sockets
+	if err := c.takeSockets(&sockets, &w.Options, w.quiet); err != nil {
+		return err
+	}
 	// Images are looked up and the pod is written beside its assembly, which has to
 	// know little of it at first.
 	type layout struct {
@@ -121,6 +125,7 @@ func (c *cli) run(w *wish) error {
 		}
 		return err
 	}
+	start.Sockets(sockets)
 	c.ended, err = start.Exec(made.pod)
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/rkt/rkt/internal/pod/launch"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
 	"github.com/rkt/rkt/internal/pod/prepare"
+	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
 func newRunPrepared(c *cli) *command {
@@ -71,6 +72,18 @@ func (c *cli) runPrepared(uuid string, o prepare.Options) error {
 		return err
 	}
 	c.clock.mark("open")
+	var sockets sockets
+	if err := c.takeSockets(&sockets, &o, false); err != nil {
+		return err
+	}
+	// It would be used up by a start that fails.
+	give := o.Decided
+	o.Decided = func(doc *contract.Pod) error {
+		if err := c.knowNetworks(doc); err != nil {
+			return err
+		}
+		return give(doc)
+	}
 	o.Insecure = c.insecureDocument()
 	c.userNetwork(&o)
 	if err := c.networkPlaces(&o); err != nil {
@@ -100,6 +113,7 @@ func (c *cli) runPrepared(uuid string, o prepare.Options) error {
 		start.Abort()
 		return err
 	}
+	start.Sockets(sockets)
 	c.ended, err = start.Exec(ready)
 	return err
 }

@@ -168,7 +168,7 @@ func (c *cli) lookAtUsage(uuids []string) (all []podStats, err error) {
 }
 
 func (s *podStats) json() podStatsJSON {
-	j := podStatsJSON{Name: string(s.id), At: s.at.UnixNano(), Limits: newLimitsJSON(s.doc.Limits), Usage: newUsageJSON(s.usage), Apps: []appStatsJSON{}}
+	j := podStatsJSON{Name: string(s.id), At: s.at.UnixNano(), Limits: podLimitsJSON(s.doc), Usage: newUsageJSON(s.usage), Apps: []appStatsJSON{}}
 	for i := range s.doc.Apps {
 		j.Apps = append(j.Apps, appStatsJSON{s.doc.Apps[i].Name, newLimitsJSON(s.doc.Apps[i].Limits), newUsageJSON(s.apps[i])})
 	}

@@ -13,6 +13,12 @@ import (
 
 // limitsJSON are limits in force; what is not limited is missing.
 type limitsJSON struct {
+	resourcesJSON
+	NetworkBandwidth int64 `json:"network_bandwidth,omitempty"` // a pod's
+}
+
+// resourcesJSON are those of cgroups.
+type resourcesJSON struct {
 	CPU            int64  `json:"cpu_milli,omitempty"`
 	CPUShares      int64  `json:"cpu_shares,omitempty"`
 	CPUSet         string `json:"cpu_set,omitempty"`
@@ -29,8 +35,19 @@ func newLimitsJSON(l contract.Limits) *limitsJSON {
 	if l == (contract.Limits{}) {
 		return nil
 	}
-	j := limitsJSON(l)
-	return &j
+	return &limitsJSON{resourcesJSON: resourcesJSON(l)}
+}
+
+// podLimitsJSON are the pod's own.
+func podLimitsJSON(c *contract.Pod) *limitsJSON {
+	j := newLimitsJSON(c.Limits)
+	if c.NetworkBandwidth > 0 {
+		if j == nil {
+			j = new(limitsJSON)
+		}
+		j.NetworkBandwidth = c.NetworkBandwidth
+	}
+	return j
 }
 
 // words are limits for people, in the flags' words.
@@ -58,6 +75,7 @@ func (j *limitsJSON) words() string {
 	add("pids", j.PIDs)
 	add("block-bandwidth", j.BlockBandwidth)
 	add("block-iops", j.BlockIOPS)
+	add("network-bandwidth", j.NetworkBandwidth)
 	return strings.Join(list, " ")
 }
 

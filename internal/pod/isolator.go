@@ -192,6 +192,9 @@ type Isolation struct {
 	Limits      Limits
 	Rlimits     []Rlimit          // sorted by name
 	Sysctls     map[string]string // a pod's
+	// NetworkBandwidth is bytes a second, of each interface, each way; 0 limits
+	// nothing.
+	NetworkBandwidth int64
 
 	cpuRequest int64 // thousandths of a processor
 }

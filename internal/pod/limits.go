@@ -28,6 +28,9 @@ const (
 	IsolatorCPUSet  = "os/linux/cpu-set" // "0-2,7"
 )
 
+// MinNetworkBandwidth is the least limit of a network, in bytes a second.
+const MinNetworkBandwidth = 1024
+
 // MinMemory is the least limit of memory, in bytes, as rkt always had it.
 const MinMemory = 4096
 
@@ -199,7 +202,7 @@ func ResourceIsolator(name, text string) (image.Isolator, error) {
 		}
 		*to = &q
 	}
-	if name == IsolatorBlockBandwidth || name == IsolatorBlockIOPS {
+	if ofDevices(name) {
 		yes := true
 		v.Default = &yes
 	}
@@ -224,14 +227,12 @@ const MaxPIDs = 1 << 22
 func (is *Isolation) addResource(i image.Isolator) (known bool, err error) {
 	l := &is.Limits
 	switch i.Name {
-	case IsolatorCPU, IsolatorMemory, IsolatorPIDs, IsolatorBlockBandwidth, IsolatorBlockIOPS:
+	case IsolatorCPU, IsolatorMemory, IsolatorPIDs, IsolatorBlockBandwidth, IsolatorBlockIOPS, IsolatorNetworkBandwidth:
 		var v limitValue
 		if err := strict(i.Value, &v); err != nil {
 			return true, err
 		}
 		return true, is.addLimit(i.Name, &v)
-	case IsolatorNetworkBandwidth:
-		return true, &UnknownIsolatorError{i.Name}
 	case IsolatorCPUShares:
 		n, err := number(i.Value)
 		if err == nil && (n < 2 || n > 1<<18) {
@@ -274,9 +275,15 @@ func (is *Isolation) addResource(i image.Isolator) (known bool, err error) {
 	return false, nil
 }
 
+// ofDevices tells whether an isolator is of all devices of its kind: disks, or
+// network interfaces.
+func ofDevices(name string) bool {
+	return name == IsolatorBlockBandwidth || name == IsolatorBlockIOPS || name == IsolatorNetworkBandwidth
+}
+
 func (is *Isolation) addLimit(name string, v *limitValue) error {
 	l := &is.Limits
-	block := name == IsolatorBlockBandwidth || name == IsolatorBlockIOPS
+	block := ofDevices(name)
 	switch {
 	case block && (v.Default == nil || !*v.Default):
 		return errors.New("default must be true: a limit of single devices is not specified")
@@ -299,7 +306,7 @@ func (is *Isolation) addLimit(name string, v *limitValue) error {
 		most  int64
 	}{
 		{"limit", v.Limit, map[string]*int64{IsolatorCPU: &l.CPU, IsolatorMemory: &l.Memory, IsolatorPIDs: &l.PIDs,
-			IsolatorBlockBandwidth: &l.BlockBandwidth, IsolatorBlockIOPS: &l.BlockIOPS}[name], 1, 1 << 62},
+			IsolatorBlockBandwidth: &l.BlockBandwidth, IsolatorBlockIOPS: &l.BlockIOPS, IsolatorNetworkBandwidth: &is.NetworkBandwidth}[name], 1, 1 << 62},
 		{"request", v.Request, map[string]*int64{IsolatorCPU: &is.cpuRequest, IsolatorMemory: &l.MemoryRequest}[name], 1, 1 << 62},
 		{"high", v.High, &l.MemoryHigh, 1, 1 << 62},
 		{"swap", v.Swap, &l.Swap, 0, 1 << 62},
@@ -314,6 +321,8 @@ func (is *Isolation) addLimit(name string, v *limitValue) error {
 			f.least = MinMemory
 		case name == IsolatorPIDs:
 			f.most = MaxPIDs
+		case name == IsolatorNetworkBandwidth:
+			f.least, f.most = MinNetworkBandwidth, 1<<40
 		case block:
 			f.least = 2 // the kernel's own, in version 2 of the cgroups
 		}

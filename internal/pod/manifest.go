@@ -125,6 +125,9 @@ type ExposedPort struct {
 	HostPort uint        `json:"hostPort"`
 	HostIP   string      `json:"hostIP,omitempty"`
 	PodPort  *image.Port `json:"podPort,omitempty"`
+	// Socket: nothing is forwarded, the port is to be a socket of the caller's. In
+	// a manifest it is the app's port that says so; this is for command lines.
+	Socket bool `json:"-"`
 }
 
 // Pair is appc's {"name": …, "value": …}, as in labels, annotations and

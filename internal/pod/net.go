@@ -21,6 +21,8 @@ const (
 	NetNone    = "none" // only loopback
 	NetAll     = "all"  // every network there is
 	NetDefault = "default"
+	// NetRestricted reaches the host and its like only.
+	NetRestricted = "default-restricted"
 )
 
 // maxNetworks bounds how many networks one pod is attached to.

@@ -153,12 +153,13 @@ func TestParsePort(t *testing.T) {
 		"http:8080":           {Name: "http", HostPort: 8080},
 		"http:127.0.0.1:8080": {Name: "http", HostIP: "127.0.0.1", HostPort: 8080},
 		"http:[::1]:8080":     {Name: "http", HostIP: "::1", HostPort: 8080},
+		"http:socket":         {Name: "http", Socket: true},
 	} {
 		if got, err := ParsePort(in); err != nil || got != want {
 			t.Errorf("ParsePort(%q) = %+v, %v", in, got, err)
 		}
 	}
-	for _, in := range []string{"", "http", "http:", "http:0", "http:65536", "http:x:80", "http::80", "HTTP:80", "http:::1:80", "http:[fe80::1%eth0]:80", "http:-1"} {
+	for _, in := range []string{"", "http", "http:", "http:0", "http:65536", "http:x:80", "http::80", "HTTP:80", "http:::1:80", "http:[fe80::1%eth0]:80", "http:-1", "http:127.0.0.1:socket", "http:tcp:socket", "http:tcp:0:socket"} {
 		if p, err := ParsePort(in); err == nil {
 			t.Errorf("ParsePort(%q) = %+v", in, p)
 		}
@@ -229,7 +230,7 @@ func TestIsolate(t *testing.T) {
 	if is, err := Isolate(nil); err != nil || is.Capabilities != nil || is.Seccomp != nil {
 		t.Errorf("nothing said: %+v, %v", is, err)
 	}
-	for _, name := range []string{"resource/network-bandwidth", "x"} {
+	for _, name := range []string{"os/linux/other", "x"} {
 		_, err := Isolate([]image.Isolator{{Name: name, Value: image.Raw(`{}`)}})
 		u, ok := err.(*UnknownIsolatorError)
 		if !ok || u.Name != name || !strings.Contains(err.Error(), name) || u.Hint() == "" {

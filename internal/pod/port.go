@@ -14,7 +14,8 @@ import (
 
 // ParsePort reads the value of --port, NAME:[HOSTIP:]HOSTPORT, an IPv6 address
 // in brackets; or, for a port that the image does not name,
-// NAME:PROTOCOL:PORT:[HOSTIP:]HOSTPORT, as rkt's app sandbox had it.
+// NAME:PROTOCOL:PORT:[HOSTIP:]HOSTPORT, as rkt's app sandbox had it. The word
+// socket in place of a port of the host: ExposedPort.Socket.
 func ParsePort(s string) (ExposedPort, error) {
 	p, err := parsePort(s)
 	if err == nil {
@@ -44,6 +45,10 @@ func parsePort(s string) (p ExposedPort, err error) {
 		}
 		p.PodPort, rest = &image.Port{Name: name, Protocol: proto, Port: uint(n)}, behind
 	}
+	if rest == "socket" {
+		p.Socket = true
+		return p, nil
+	}
 	if i := strings.LastIndexByte(rest, ':'); i >= 0 {
 		p.HostIP, rest = rest[:i], rest[i+1:]
 		if strings.HasPrefix(p.HostIP, "[") && strings.HasSuffix(p.HostIP, "]") {
@@ -57,7 +62,7 @@ func parsePort(s string) (p ExposedPort, err error) {
 	}
 	n, err := strconv.ParseUint(rest, 10, 16)
 	if err != nil {
-		return p, fmt.Errorf("host port %q is not a number from 1 to 65535", rest)
+		return p, fmt.Errorf("host port %q is neither a number from 1 to 65535 nor the word socket", rest)
 	}
 	p.HostPort = uint(n)
 	return p, nil
@@ -67,7 +72,7 @@ func (p *ExposedPort) validate() error {
 	if err := checkName("name", p.Name); err != nil {
 		return err
 	}
-	if p.HostPort < 1 || p.HostPort > 65535 {
+	if !p.Socket && (p.HostPort < 1 || p.HostPort > 65535) {
 		return fmt.Errorf("host port %d is not a number from 1 to 65535", p.HostPort)
 	}
 	if p.HostIP != "" {

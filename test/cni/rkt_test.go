@@ -423,3 +423,30 @@ esac`)
 	p.Wait()
 	w.unchanged(before)
 }
+
+// TestRktBandwidth: the isolator reaches a network by its plugin's capability, and
+// is refused by one that has none.
+func TestRktBandwidth(t *testing.T) {
+	needs(t, "bridge", "host-local", "bandwidth")
+	w := newWorld(t)
+	t.Cleanup(func() { run(t, "ip", "link", "del", "band0") })
+	const bridge = `{'type': 'bridge', 'bridge': 'band0', 'ipam': {'type': 'host-local', 'subnet': '10.88.9.0/24'}}`
+	w.configure("10-band.conflist", `{'cniVersion': '1.0.0', 'name': 'band', 'plugins': [`+bridge+`, {'type': 'bandwidth', 'capabilities': {'bandwidth': true}}]}`)
+	w.configure("11-plain.conflist", `{'cniVersion': '1.0.0', 'name': 'plain', 'plugins': [`+bridge+`]}`)
+	p, _ := w.start(t, "true", "--net=band", "--network-bandwidth=1M")
+	if out := run(t, "tc", "qdisc", "show"); strings.Count(out, "tbf") != 2 || strings.Count(out, "rate 8Mbit burst 128Kb") != 2 {
+		t.Errorf("tc says: %s", out)
+	}
+	p.Signal(syscall.SIGTERM)
+	p.Wait()
+	for args, words := range map[string]string{
+		"--net=plain": `network "plain": it cannot enforce the isolator resource/network-bandwidth: no plugin of it has the capability bandwidth`,
+		"--net=band:ingressRate=8000;ingressBurst=8000": `network "band": it is limited twice`,
+	} {
+		r := w.Rkt("run", args, "--network-bandwidth=1M", w.tiny, "--exec=/bin/true")
+		if r.Status != 254 || !strings.Contains(r.Stderr, words) {
+			t.Errorf("%s: status %d\n%s", args, r.Status, r.Stderr)
+		}
+	}
+	w.Must("gc", "--grace-period=0s")
+}

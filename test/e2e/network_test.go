@@ -288,16 +288,22 @@ table inet firewalld {
 	w.clean = w.rules()
 	w.serve(w.second("python3", "-c", servePython, "::", "81"))
 	p := w.pod([]string{"--port=web:tcp:80:8080"}, "tcp::80")
-	if out := p.Output(); !strings.Contains(out, `the nftables chain "FORWARD" of table "filter" drops what is forwarded`) {
+	if out := p.Output(); !strings.Contains(out, `the nftables chain "FORWARD" of table "filter" (ip) drops what is forwarded`) {
 		t.Errorf("nobody is told of the rules that drop:\n%s", out)
 	}
 	w.answers("from the host", "172.16.28.1")(w.fromHost("tcp", p.ip[0], 80))
 	w.answers("over loopback", "172.16.28.1")(w.fromHost("tcp", "127.0.0.1", 8080))
 	w.silent("what is forwarded")(p.ask("tcp", second4, 81))
+	if out := w.h.Must("net", "inspect", "default").Stdout; !strings.Contains(out, "\nblocked=the nftables chain \"FORWARD\" of table \"filter\" (ip)\n") {
+		t.Errorf("net inspect does not tell of them:\n%s", out)
+	}
 	// Those rules are their owner's, who may let pods through.
 	w.must(exec.Command("nft", "add", "rule", "ip", "filter", "FORWARD", "iifname", "rktv*", "accept"))
 	w.must(exec.Command("nft", "add", "rule", "ip", "filter", "FORWARD", "oifname", "rktv*", "accept"))
 	w.answers("once they accept", uplink4)(p.ask("tcp", second4, 81))
+	if out := w.h.Must("net", "inspect", "default").Stdout; strings.Contains(out, "blocked=") {
+		t.Errorf("net inspect still tells of them:\n%s", out)
+	}
 	w.must(exec.Command("nft", "flush", "chain", "ip", "filter", "FORWARD"))
 	p.end()
 	w.nothingLeft()

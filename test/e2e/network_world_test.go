@@ -46,12 +46,7 @@ func newWorld(t *testing.T) *world {
 			t.Skip("needs " + program)
 		}
 	}
-	w := &world{t: t, peer: t.TempDir()}
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", w.peer+"/peer", "./test/peer")
-	build.Dir, build.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("cannot build peer: %v\n%s", err, out)
-	}
+	w := &world{t: t, peer: buildPeer(t)}
 	holder := exec.Command("sleep", "infinity")
 	holder.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
 	if err := holder.Start(); err != nil {
@@ -75,6 +70,22 @@ func newWorld(t *testing.T) *world {
 	w.h = host(t)
 	w.id = tinyID(t, w.h)
 	return w
+}
+
+// buildPeer builds the program peer, or finds it where there is no Go, and returns
+// its directory.
+func buildPeer(t *testing.T) string {
+	t.Helper()
+	if dir := os.Getenv("RKT_TEST_PEER"); dir != "" {
+		return dir
+	}
+	dir := t.TempDir()
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir+"/peer", "./test/peer")
+	build.Dir, build.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("cannot build peer: %v\n%s", err, out)
+	}
+	return dir
 }
 
 func (w *world) ip(args ...string) string {

@@ -5,6 +5,7 @@
 //
 //	peer serve PROTOCOL:ADDRESS…   answer everyone with their own address
 //	peer ask PROTOCOL:ADDRESS      print what the other side answers
+//	peer activated                 answer on the sockets of sd_listen_fds(3), with the names that they have
 //
 // PROTOCOL is tcp, udp or sctp.
 package main
@@ -18,8 +19,6 @@ import (
 	"os"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const patience = 3 * time.Second
@@ -32,6 +31,9 @@ func main() {
 }
 
 func run(args []string) error {
+	if len(args) == 1 && args[0] == "activated" {
+		return activated()
+	}
 	if len(args) < 2 {
 		return errors.New("want serve or ask, and PROTOCOL:ADDRESS")
 	}
@@ -98,6 +100,9 @@ func listen(where string) (serve func() error, err error) {
 			if err != nil {
 				return err
 			}
+			if protocol == "sctp" { // closed before the question is there, it would abort
+				_, _ = c.Read(make([]byte, 1500))
+			}
 			_, _ = io.WriteString(c, host(c.RemoteAddr()))
 			_ = c.Close()
 		}
@@ -126,42 +131,4 @@ func ask(where string) (string, error) {
 	buf := make([]byte, 1500)
 	n, err := c.Read(buf)
 	return string(buf[:n]), err
-}
-
-func sctpSocket(address string) (int, netip.AddrPort, error) {
-	at, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return -1, at, err
-	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_SCTP)
-	return fd, at, os.NewSyscallError("socket", err)
-}
-
-func sctpListener(address string) (net.Listener, error) {
-	fd, at, err := sctpSocket(address)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}); err != nil {
-		return nil, os.NewSyscallError("bind", err)
-	}
-	if err := unix.Listen(fd, 8); err != nil {
-		return nil, os.NewSyscallError("listen", err)
-	}
-	f := os.NewFile(uintptr(fd), "sctp")
-	defer f.Close()
-	return net.FileListener(f)
-}
-
-func sctpDial(address string) (net.Conn, error) {
-	fd, at, err := sctpSocket(address)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}); err != nil {
-		return nil, os.NewSyscallError("connect", err)
-	}
-	f := os.NewFile(uintptr(fd), "sctp")
-	defer f.Close()
-	return net.FileConn(f)
 }

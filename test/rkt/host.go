@@ -167,6 +167,26 @@ func (h *Host) Start(args ...string) *Process {
 	return p
 }
 
+// StartBy is Start by a program that executes rkt in its own place: argv, with
+// rkt and its arguments behind.
+func (h *Host) StartBy(argv []string, args ...string) *Process {
+	h.t.Helper()
+	cmd := h.command(context.Background(), args)
+	path, err := exec.LookPath(argv[0])
+	if err != nil {
+		h.t.Skip("needs " + argv[0])
+	}
+	cmd.Path, cmd.Args = path, append(append([]string(nil), argv...), cmd.Args...)
+	r, w, err := os.Pipe()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = w, w
+	p := h.start(cmd, r)
+	_ = w.Close()
+	return p
+}
+
 func (h *Host) start(cmd *exec.Cmd, r *os.File) *Process {
 	h.t.Helper()
 	if err := cmd.Start(); err != nil {

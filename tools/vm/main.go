@@ -28,7 +28,7 @@ import (
 
 func main() {
 	kernel := flag.String("kernel", "", "`directory` with boot/vmlinuz-* and lib/modules; downloaded if empty")
-	tests := flag.String("run", "Limit|Rlimits|Sysctl|Stats|Aside|Device|CDI|AppArmor|Labels|Masked|Protected|Pause|PrivateUsers(OfSeveralApps)?$", "which end-to-end tests, as go test -run")
+	tests := flag.String("run", "Limit|Rlimits|Sysctl|Stats|Aside|Device|CDI|AppArmor|Labels|Masked|Protected|Pause|SCTP|PrivateUsers(OfSeveralApps)?$", "which end-to-end tests, as go test -run")
 	patience := flag.Duration("timeout", 15*time.Minute, "when the machine is switched off")
 	flag.Parse()
 	status, err := run(*kernel, *tests, *patience)
@@ -58,14 +58,17 @@ func run(kernel, tests string, patience time.Duration) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	initramfs, err := makeInitramfs(dir, kernel, "virtio_pci", "virtio_blk", "ext4", "overlay",
-		// What the pod's network takes.
-		"veth", "nfnetlink", "nf_conntrack", "nf_conntrack_netlink", "nf_nat", "nf_tables", "nft_ct", "nft_chain_nat", "nft_nat", "nft_masq", "nft_fib_inet", "nft_reject_inet")
+	initramfs, err := makeInitramfs(dir, kernel, append(network, "virtio_pci", "virtio_blk", "ext4", "overlay")...)
 	if err != nil {
 		return 0, err
 	}
 	return start(boot[0], initramfs, disk, patience)
 }
+
+// network is what pods' networks want of the kernel, and SCTP, which hosts seldom
+// have.
+var network = []string{"ipv6", "veth", "nf_tables", "nf_conntrack", "nf_conntrack_netlink", "nf_nat", "nft_chain_nat", "nft_nat", "nft_masq", "nft_ct",
+	"nft_fib_inet", "nft_fib_ipv4", "nft_fib_ipv6", "sctp", "sch_tbf", "sch_ingress", "act_police", "cls_matchall"}
 
 // download unpacks Debian's kernel package into a cache.
 func download() (string, error) {
@@ -116,7 +119,7 @@ mount -t securityfs security /sys/kernel/security
 mount -t cgroup2 cgroup /sys/fs/cgroup
 ip link set lo up
 cd /test
-RKT_TEST_INSTALL=/install RKT_TEST_IMAGES=/images /test/e2e.test -test.v -test.run "$(cat /test/run)" 2>&1
+RKT_TEST_INSTALL=/install RKT_TEST_PEER=/test/peer RKT_TEST_IMAGES=/images /test/e2e.test -test.v -test.run "$(cat /test/run)" 2>&1
 echo "vm: status $?"
 poweroff -f
 `
@@ -125,7 +128,7 @@ poweroff -f
 // the tests.
 func makeDisk(dir, tests string) (string, error) {
 	root := filepath.Join(dir, "root")
-	for _, d := range []string{"bin", "sbin", "proc", "sys", "dev", "tmp", "root", "run", "etc", "test", "var/lib"} {
+	for _, d := range []string{"bin", "sbin", "proc", "sys", "dev", "tmp", "root", "run", "etc", "test/peer", "var/lib"} {
 		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
 			return "", err
 		}
@@ -144,6 +147,7 @@ func makeDisk(dir, tests string) (string, error) {
 	for _, step := range [][]string{
 		{"cp", "-r", layout, filepath.Join(root, "images")},
 		{"cp", busybox, filepath.Join(root, "bin", "busybox")},
+		{"go", "build", "-trimpath", "-o", filepath.Join(root, "test", "peer", "peer"), "github.com/rkt/rkt/test/peer"},
 		{"go", "test", "-c", "-tags", "e2e", "-o", filepath.Join(root, "test", "e2e.test"), "github.com/rkt/rkt/test/e2e"},
 	} {
 		cmd := exec.Command(step[0], step[1:]...)

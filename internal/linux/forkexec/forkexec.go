@@ -30,6 +30,7 @@ type Child struct {
 
 	calls []call
 	keep  []any // what the calls point into, held until the child is gone
+	own   *byte // a variable of the environment; see TellPID
 }
 
 type call struct {
@@ -38,6 +39,7 @@ type call struct {
 	args     [5]uintptr
 	optional bool // no errno is a failure
 	pass     syscall.Errno
+	digits   *[16]byte // where to write what the call gives, in decimal; nil nowhere
 }
 
 // Error is a system call that did not work in the child.
@@ -105,7 +107,7 @@ func (c *Child) Exec(path string, argv, env []string) error {
 	if err != nil {
 		return err
 	}
-	e, err := c.Strings(env)
+	e, err := c.environment(env)
 	if err != nil {
 		return err
 	}
@@ -186,10 +188,13 @@ func fork(args *cloneArgs, calls []call, v *verdict) (pid int, errno syscall.Err
 func walk(calls []call, errno *syscall.Errno) int {
 	for i := range calls {
 		k := &calls[i]
-		_, _, e := syscall.RawSyscall6(k.nr, k.args[0], k.args[1], k.args[2], k.args[3], k.args[4], 0)
+		r, _, e := syscall.RawSyscall6(k.nr, k.args[0], k.args[1], k.args[2], k.args[3], k.args[4], 0)
 		if e != 0 && !k.optional && e != k.pass {
 			*errno = e
 			return i + 1
+		}
+		if k.digits != nil {
+			write(k.digits, r)
 		}
 	}
 	return 0

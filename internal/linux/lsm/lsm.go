@@ -37,24 +37,19 @@ func HasSELinux() bool {
 	return err == nil && bytes.Contains(text, []byte("\tselinuxfs\n"))
 }
 
-// The descriptors that a child's calls get in turn, if it has none but 0, 1 and 2.
-const (
-	context = 3 + iota
-	proc
-	attribute
-)
-
 // OnExec has a child, once it executes its program, be confined by the label. The
 // child must be in the pid namespace that it will stay in, with CAP_SYS_ADMIN, and
-// have no descriptors but 0, 1 and 2.
+// have all descriptors below free, and none from there on.
 //
 // The label is written into a proc of the child's own making: whoever had control
 // of the mounts at /proc could otherwise have it written to anything (CVE-2019-
 // 16884, CVE-2025-52881).
-func OnExec(c *forkexec.Child, l Label) error {
+func OnExec(c *forkexec.Child, l Label, free int) error {
 	if l == (Label{}) {
 		return nil
 	}
+	// What the calls get in turn.
+	context, proc, attribute := uintptr(free), uintptr(free+1), uintptr(free+2)
 	fstype, err := c.String("proc")
 	if err != nil {
 		return err
@@ -79,6 +74,6 @@ func OnExec(c *forkexec.Child, l Label) error {
 		c.Call(w.what, unix.SYS_WRITE, attribute, uintptr(unsafe.Pointer(&text[0])), uintptr(len(text)))
 		c.Call(w.what, unix.SYS_CLOSE, attribute)
 	}
-	c.Call("close proc", unix.SYS_CLOSE_RANGE, 3, 1<<32-1, 0)
+	c.Call("close proc", unix.SYS_CLOSE_RANGE, uintptr(free), 1<<32-1, 0)
 	return nil
 }

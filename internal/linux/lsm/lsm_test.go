@@ -23,7 +23,7 @@ func TestOnExec(t *testing.T) {
 	start := func(l Label) error {
 		c := &forkexec.Child{CloneFlags: unix.CLONE_NEWPID}
 		c.Call("close descriptors", unix.SYS_CLOSE_RANGE, 3, 1<<32-1, 0)
-		if err := OnExec(c, l); err != nil {
+		if err := OnExec(c, l, 3); err != nil {
 			return err
 		}
 		if err := c.Exec("/bin/true", []string{"true"}, nil); err != nil {

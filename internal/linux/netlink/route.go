@@ -206,6 +206,19 @@ func (r Route) Message() *Message {
 	return m.U32(unix.RTA_OIF, uint32(r.Index))
 }
 
+// Loopback6 is a message that lets packets to ::1 reach the host though they come
+// in by the interface: what route_localnet does for IPv4. The kernel takes
+// ::1 only from an interface that has a local route to it (rt6_need_strict);
+// loopback's own stays first by its metric. It is for answers whose address
+// connection tracking turned into ::1: what has that address on the wire is
+// dropped before. The route goes with the interface.
+func Loopback6(index int) *Message {
+	const metric = 4096
+	return NewMessage(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_APPEND).
+		Bytes(unix.AF_INET6, 128, 0, 0, unix.RT_TABLE_LOCAL, unix.RTPROT_STATIC, unix.RT_SCOPE_UNIVERSE, unix.RTN_LOCAL).U32s(0).
+		Attr(unix.RTA_DST, netip.IPv6Loopback().AsSlice()).U32(unix.RTA_PRIORITY, metric).U32(unix.RTA_OIF, uint32(index))
+}
+
 // Routes are the routes of one family in all tables.
 func (c *Conn) Routes(v6 bool) (list []Route, err error) {
 	f := byte(unix.AF_INET)

@@ -40,5 +40,6 @@ func FuzzParse(f *testing.F) {
 		parseTable(b)
 		parseChain(b)
 		parseElements(b)
+		parseRule(b)
 	})
 }

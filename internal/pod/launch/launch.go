@@ -41,6 +41,7 @@ type Start struct {
 	assembly *assemble.Assembly
 	joining  *attachment  // the pod's networks; nil without
 	users    *users.Range // the pod's own; nil without
+	sockets  [][]contract.InheritedSocket
 	clock    Clock
 
 	caught    []os.Signal // those that signals gets
@@ -227,6 +228,10 @@ func (s *Start) Abort() {
 	s.users = nil
 }
 
+// Sockets are given to the apps, those of each in the document's order. They are
+// open, and closed on exec; the kernel closes them with this process.
+func (s *Start) Sockets(list [][]contract.InheritedSocket) { s.sockets = list }
+
 // Exec gives the pod to its flavor and replaces this process by the flavor's
 // `run`, unless the pod ends before that is worth while: then it returns the
 // pod's exit status. With an error, no process of the pod is left. Lay must have
@@ -304,7 +309,7 @@ func (s *Start) start(r *Ready, lock int) (assemble.Outcome, error) {
 	}
 	s.signals, s.caught = r.signals, r.caught
 	o, err := s.assembly.Start(&assemble.Way{Lock: lock, Control: s.inside,
-		Held: s.users.FDs(), Limited: r.limited, Program: program, Argv: argv, Env: s.env, Moment: moment})
+		Held: s.users.FDs(), Limited: r.limited, Sockets: s.sockets, Program: program, Argv: argv, Env: s.env, Moment: moment})
 	s.init = o.PID
 	if o.Ended && err == nil {
 		return o, nil // and this process, soon: nothing is worth closing

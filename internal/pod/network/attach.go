@@ -114,7 +114,7 @@ func (h *Host) Attach(ctx context.Context, podDir string, doc *contract.Pod, ns 
 	}()
 	route := true
 	for i, n := range list {
-		a := &Attachment{UUID: uuid, DataDir: h.DataDir, PodDir: podDir, Network: n, NetNS: ns, DefaultRoute: route, Warn: h.Warn,
+		a := &Attachment{UUID: uuid, DataDir: h.DataDir, PodDir: podDir, Network: n, NetNS: ns, DefaultRoute: route, Warn: h.Warn, Bandwidth: doc.NetworkBandwidth,
 			OwnDNS: doc.Resolv != nil || doc.NoNetworkDNS}
 		if i == at && drivers[i].Traits().Forwards {
 			a.Ports = doc.Ports

@@ -78,6 +78,9 @@ type Attachment struct {
 	DefaultRoute bool
 	// Ports are those to forward, for a driver that does (Traits.Forwards).
 	Ports []contract.Port
+	// Bandwidth is how many bytes a second pass at most, each way; 0: as many as can.
+	// A driver that cannot see to that fails.
+	Bandwidth int64
 	// Serve, if Add sets it, runs beside the pod until the context ends: it must be
 	// able to do so without privileges.
 	Serve func(context.Context)

@@ -472,11 +472,6 @@ func (a *app) finish() error {
 			return fmt.Errorf("mode %q of %s is not known", s, name)
 		}
 	}
-	for _, p := range o.Ports {
-		if p.SocketActivated {
-			return fmt.Errorf("port %q is socket-activated, which this version of rkt cannot do", p.Name)
-		}
-	}
 	return nil
 }
 

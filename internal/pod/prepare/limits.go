@@ -100,7 +100,7 @@ func (r *Request) limits(c *contract.Pod, m *pod.Manifest) error {
 	if err != nil {
 		return err
 	}
-	c.Limits, c.Sysctls = contract.Limits(is.Limits), is.Sysctls
+	c.Limits, c.Sysctls, c.NetworkBandwidth = contract.Limits(is.Limits), is.Sysctls, is.NetworkBandwidth
 	if err := needLimits(&r.Flavor, &c.Limits); err != nil {
 		return err
 	}

@@ -33,6 +33,10 @@ func (o *Options) NetworkMode() string {
 func (o *Options) applyNetwork(c *contract.Pod, m *pod.Manifest, f *Flavor) error {
 	c.Network, c.Networks, c.Ports = o.NetworkMode(), nil, nil
 	c.NetworkConfig, c.NetworkShared, c.NetworkPlugins, c.NetworkProgram = nil, nil, nil, ""
+	ports, err := applySockets(c, m, f)
+	if err != nil {
+		return err
+	}
 	if o.Later && len(o.Networks) == 0 && !f.has(contract.NetContained) {
 		c.Network = contract.NetworkNone
 		return nil
@@ -55,8 +59,8 @@ func (o *Options) applyNetwork(c *contract.Pod, m *pod.Manifest, f *Flavor) erro
 		return err
 	}
 	if c.Network != contract.NetworkContained {
-		if len(m.Ports) > 0 && !o.Later {
-			return hint.Wrap(fmt.Errorf("port %q cannot be forwarded with --net=%s", m.Ports[0].Name, list[0].Name),
+		if len(ports) > 0 && !o.Later {
+			return hint.Wrap(fmt.Errorf("port %q cannot be forwarded with --net=%s", ports[0].Name, list[0].Name),
 				"with --net=host an app's ports are the host's: leave --port out")
 		}
 		return nil
@@ -65,7 +69,7 @@ func (o *Options) applyNetwork(c *contract.Pod, m *pod.Manifest, f *Flavor) erro
 		c.Networks = append(c.Networks, contract.Network{Name: n.Name, IfName: "eth" + strconv.Itoa(i), Args: n.Args})
 	}
 	c.NetworkConfig, c.NetworkShared, c.NetworkPlugins = o.NetworkConfig, o.NetworkShared, o.NetworkPlugins
-	return o.applyPorts(c, m, f)
+	return applyPorts(c, m, ports, f)
 }
 
 // userNetwork refuses networks that an ordinary user cannot have.
@@ -97,14 +101,14 @@ func (o *Options) userNetwork(c *contract.Pod, m *pod.Manifest, list []pod.Netwo
 }
 
 // applyPorts finds for each port of the host the app's port of that name.
-func (o *Options) applyPorts(c *contract.Pod, m *pod.Manifest, f *Flavor) error {
-	if len(m.Ports) == 0 {
+func applyPorts(c *contract.Pod, m *pod.Manifest, ports []pod.ExposedPort, f *Flavor) error {
+	if len(ports) == 0 {
 		return nil
 	}
 	if err := f.need(contract.Ports, "--port"); err != nil {
 		return err
 	}
-	for _, e := range m.Ports {
+	for _, e := range ports {
 		to, err := podPort(m, e)
 		if err != nil {
 			return err

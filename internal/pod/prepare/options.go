@@ -101,10 +101,16 @@ func (o Options) apply(c *contract.Pod, m *pod.Manifest, f *Flavor) error {
 	if err := o.applyInteractive(c, f); err != nil {
 		return err
 	}
+	if err := checkBandwidth(c, o.Insecure); err != nil {
+		return err
+	}
 	c.Insecure = o.Insecure
 	c.StopSeconds = o.StopSeconds
 	if c.StopSeconds == 0 {
 		c.StopSeconds = defaultStopSeconds
+	}
+	if o.Decided != nil {
+		return o.Decided(c)
 	}
 	return nil
 }

@@ -105,7 +105,11 @@ type plan struct {
 }
 
 func (r *Request) plan(st *store.Store, apps []*app) (*plan, error) {
-	m := &pod.Manifest{Volumes: slices.Clone(r.Volumes), Ports: r.Ports, Annotations: slices.Clone(r.Annotations),
+	ports, err := r.activate(apps)
+	if err != nil {
+		return nil, err
+	}
+	m := &pod.Manifest{Volumes: slices.Clone(r.Volumes), Ports: ports, Annotations: slices.Clone(r.Annotations),
 		UserAnnotations: r.UserAnnotations, UserLabels: r.UserLabels}
 	if r.Manifest != nil {
 		c := *r.Manifest
@@ -123,6 +127,9 @@ func (r *Request) plan(st *store.Store, apps []*app) (*plan, error) {
 		return nil, err
 	}
 	if err := r.users(pl.document, m); err != nil {
+		return nil, err
+	}
+	if err := limitBandwidth(pl.document, apps); err != nil {
 		return nil, err
 	}
 	runDir := lifecycle.RunDir(r.DataDir, r.UUID)

@@ -27,7 +27,7 @@ import (
 func allFeatures() Flavor {
 	return Flavor{Path: "/opt/stage1-all.json", Manifest: contract.Manifest{Name: "all", ContractVersion: contract.Version,
 		Features: []contract.Feature{contract.MultipleApps, contract.Interactive, contract.ReadOnlyRoot, contract.Volumes,
-			contract.Hostname, contract.DNS, contract.NetHost, contract.NetNone, contract.NetContained, contract.Ports, contract.Capabilities, contract.Seccomp,
+			contract.Hostname, contract.DNS, contract.NetHost, contract.NetNone, contract.NetContained, contract.Ports, contract.Sockets, contract.Capabilities, contract.Seccomp,
 			contract.NoNewPrivs, contract.OOMScoreAdj, contract.ProtectedPaths, contract.EventHandlers, contract.Logs, contract.HostIPC, contract.Devices, contract.Ambient, contract.AppArmor, contract.SELinux,
 			contract.LimitCPU, contract.LimitMemory, contract.LimitPIDs, contract.LimitBlockIO, contract.Rlimits, contract.Sysctls}}}
 }
@@ -375,13 +375,10 @@ func TestIsolators(t *testing.T) {
 	f.app().CapsRetain = []string{"CAP_NOSUCH"}
 	f.refused("CAP_NOSUCH")
 	f = newFixture(t)
-	f.rec.App.Isolators = []image.Isolator{{Name: "resource/network-bandwidth", Value: image.Raw(`{"default":true,"limit":"1G"}`)}}
-	if err := f.refused("resource/network-bandwidth", `"web"`); !strings.Contains(hint.Of(err), "--pod-manifest") {
+	f.rec.App.Isolators = []image.Isolator{{Name: "os/linux/apparmor-profile", Value: image.Raw(`"x"`)}}
+	if err := f.refused("os/linux/apparmor-profile", `"web"`); !strings.Contains(hint.Of(err), "--pod-manifest") {
 		t.Errorf("hint %q", hint.Of(err))
 	}
-	f = newFixture(t)
-	f.rec.App.Ports = []image.Port{{Name: "p", Protocol: "tcp", Port: 80, SocketActivated: true}}
-	f.refused("socket-activated")
 }
 
 func TestVolumes(t *testing.T) {

@@ -175,6 +175,10 @@ type Options struct {
 
 	Insecure    contract.Insecure
 	StopSeconds int // the default is 10
+
+	// Decided, if not nil, is asked of the document when that is decided and
+	// nothing is written yet; its error is the refusal of the pod.
+	Decided func(*contract.Pod) error
 }
 
 func (r *Request) warn(format string, args ...any) {

@@ -39,6 +39,8 @@ type Process struct {
 	Label lsm.Label
 	// Stdio are the descriptors that become 0, 1 and 2.
 	Stdio [3]int
+	// Sockets become 3, 4 …, and the environment tells of them.
+	Sockets []contract.InheritedSocket
 	// Terminal: Stdio[0] becomes the controlling terminal.
 	Terminal bool
 	// Root is the path, in the caller's root, of the mount that becomes the
@@ -95,6 +97,13 @@ func (p *Process) Child() (c *forkexec.Child, done func(), err error) {
 		return nil, func() {}, err
 	}
 	high, err := p.stdio(c)
+	if err == nil {
+		err = p.enterUsers(c)
+	}
+	if err == nil {
+		// After that: the namespace's descriptor may be where a socket goes.
+		high, err = p.sockets(c, high)
+	}
 	done = func() {
 		for _, fd := range high {
 			_ = unix.Close(fd)
@@ -103,13 +112,11 @@ func (p *Process) Child() (c *forkexec.Child, done func(), err error) {
 	if err != nil {
 		return nil, done, err
 	}
-	if err := p.enterUsers(c); err != nil {
-		return nil, done, err
-	}
-	// Nothing but stdio from here on: the image chooses the working directory,
+	// Nothing but stdio and sockets from here on: the image chooses the working directory,
 	// and /proc/self/fd/N would lead out of it (as in CVE-2024-21626).
-	c.Call("close descriptors", unix.SYS_CLOSE_RANGE, 3, 1<<32-1, 0)
-	if err := lsm.OnExec(c, p.Label); err != nil {
+	free := firstSocket + len(p.Sockets)
+	c.Call("close descriptors", unix.SYS_CLOSE_RANGE, uintptr(free), 1<<32-1, 0)
+	if err := lsm.OnExec(c, p.Label, free); err != nil {
 		return nil, done, err
 	}
 	if p.Root != "" {
@@ -146,7 +153,7 @@ func (p *Process) Child() (c *forkexec.Child, done func(), err error) {
 			return nil, done, err
 		}
 	}
-	if err := c.Exec(p.Program, p.Argv, p.Env); err != nil {
+	if err := c.Exec(p.Program, p.Argv, p.environment()); err != nil {
 		return nil, done, err
 	}
 	return c, done, nil

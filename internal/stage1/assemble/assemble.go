@@ -186,6 +186,9 @@ type Way struct {
 	// control socket. Both stay the caller's to close.
 	Lock    int
 	Control int
+	// Sockets are those of each app, in the document's order, also the caller's to
+	// close; nil for none at all.
+	Sockets [][]contract.InheritedSocket
 	// Program and Argv are the flavor's init; Env its environment but for
 	// contract.EnvInherited.
 	Program string

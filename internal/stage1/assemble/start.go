@@ -48,8 +48,11 @@ func (a *Assembly) start(w *Way) (Outcome, error) {
 		return Outcome{}, err
 	}
 	in := &contract.Inherited{Control: w.Control, Lock: w.Lock, Held: w.Held}
-	for _, app := range a.apps {
-		i := contract.InheritedApp{Root: app.root, Cgroup: app.cgroup, Groups: app.groups}
+	if w.Sockets == nil {
+		w.Sockets = make([][]contract.InheritedSocket, len(a.apps))
+	}
+	for n, app := range a.apps {
+		i := contract.InheritedApp{Sockets: w.Sockets[n], Root: app.root, Cgroup: app.cgroup, Groups: app.groups}
 		if app.log != nil {
 			i.Log = int(app.log.Fd())
 		}
@@ -58,7 +61,7 @@ func (a *Assembly) start(w *Way) (Outcome, error) {
 		}
 		in.Apps = append(in.Apps, i)
 	}
-	started := &startedApp{}
+	started := &startedApp{sockets: w.Sockets[0]}
 	defer started.done()
 	if err := a.only(started); err != nil {
 		return Outcome{}, err
@@ -66,6 +69,7 @@ func (a *Assembly) start(w *Way) (Outcome, error) {
 	if rest.App = started.child; rest.App != nil {
 		// The app's pid: the first process has no child before it.
 		in.Started = 2
+		in.Apps[0].Sockets = nil // it has them
 		in.Apps[0].Out, in.Apps[0].Err = max(started.streams.Pumps[0], 0), max(started.streams.Pumps[1], 0)
 		if started.streams.Pumped() || len(a.apps[0].PostStop) > 0 {
 			rest.Moment = 0 // somebody has to do something then
@@ -145,6 +149,7 @@ func (a *Assembly) pivot(c *forkexec.Child) error {
 
 // startedApp is the app that the first process itself starts.
 type startedApp struct {
+	sockets []contract.InheritedSocket
 	process *appinit.Process
 	streams *appinit.Streams
 	child   *forkexec.Child
@@ -197,7 +202,7 @@ func (a *Assembly) only(s *startedApp) error {
 	if !appinit.OwnProgram(app.root, process.Program) {
 		return nil
 	}
-	process.Argv = app.Exec
+	process.Argv, process.Sockets = app.Exec, s.sockets
 	process.InCgroup(app.cgroup)
 	process.Groups, process.OwnMounts = app.groups, true
 	if s.streams, err = appinit.OpenStreams(a.doc, app.App, app.root, users.Host(process.User.UID)); err != nil {

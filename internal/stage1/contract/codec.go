@@ -22,6 +22,7 @@ func (p *Pod) Encode() []byte {
 	p.Users.write(w)
 	w.Key("network").String(p.Network)
 	plainjson.OptEach(w, "networks", p.Networks, (*Network).write)
+	optInt(w, "networkBandwidth", p.NetworkBandwidth)
 	plainjson.OptEach(w, "ports", p.Ports, (*Port).write)
 	w.OptStrings("networkConfig", p.NetworkConfig)
 	w.OptStrings("networkShared", p.NetworkShared)
@@ -68,6 +69,7 @@ func (a *App) write(w *plainjson.Writer) {
 	plainjson.OptEach(w, "mounts", a.Mounts, (*Mount).write)
 	plainjson.OptEach(w, "devices", a.Devices, (*Device).write)
 	w.OptStrings("deviceRules", a.DeviceRules)
+	plainjson.OptEach(w, "sockets", a.Sockets, (*Socket).write)
 	w.Key("capabilities").Strings(a.Capabilities)
 	w.OptStrings("ambient", a.Ambient)
 	if s := &a.Seccomp; s.Mode != "" || s.Names != nil || s.Errno != "" {
@@ -141,6 +143,8 @@ func Decode(b []byte) (*Pod, error) {
 			p.Network = r.String()
 		case "networks":
 			p.Networks = plainjson.List(r, readNetwork)
+		case "networkBandwidth":
+			p.NetworkBandwidth = r.Int64()
 		case "ports":
 			p.Ports = plainjson.List(r, readPort)
 		case "networkConfig":
@@ -224,6 +228,8 @@ func readApp(r *plainjson.Reader) (a App) {
 			a.Devices = plainjson.List(r, readDevice)
 		case "deviceRules":
 			a.DeviceRules = r.Strings()
+		case "sockets":
+			a.Sockets = plainjson.List(r, readSocket)
 		case "capabilities":
 			a.Capabilities = r.Strings()
 		case "ambient":

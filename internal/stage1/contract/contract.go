@@ -101,6 +101,7 @@ const (
 	NetNone        Feature = "net-none"
 	NetContained   Feature = "net-contained" // Pod.Networks
 	Ports          Feature = "ports"         // Pod.Ports
+	Sockets        Feature = "socket-activation"
 	Capabilities   Feature = "capabilities"
 	Ambient        Feature = "ambient-capabilities" // App.Ambient
 	Seccomp        Feature = "seccomp"
@@ -156,6 +157,9 @@ type Pod struct {
 	// stage0 has that done, before the pod is handed over, in the network
 	// namespace that init was born in.
 	Networks []Network `json:"networks,omitempty"`
+	// NetworkBandwidth is how many bytes a second each of the Networks passes, each
+	// way; 0 limits nothing. stage0 has that done with the attachment.
+	NetworkBandwidth int64 `json:"networkBandwidth,omitempty"`
 	// Ports lead from the host into the pod; only under NetworkContained.
 	Ports []Port `json:"ports,omitempty"`
 	// NetworkConfig are directories with configurations of networks, absolute;
@@ -224,6 +228,10 @@ type App struct {
 	Devices []Device `json:"devices,omitempty"`
 	// DeviceRules allow devices beside those, as "c 189:* rwm" (devcgroup.ParseRule).
 	DeviceRules []string `json:"deviceRules,omitempty"`
+	// Sockets are the ports that the caller of rkt opens (sd_listen_fds(3)). The
+	// app finds them from descriptor 3 on, with LISTEN_FDS, LISTEN_FDNAMES (the
+	// ports' names) and LISTEN_PID (its pid as itself sees it) in its environment.
+	Sockets []Socket `json:"sockets,omitempty"`
 
 	// Capabilities is the bounding set, by name ("CAP_CHOWN"); nil is the
 	// flavor's default set, empty is none.

@@ -34,6 +34,14 @@ type InheritedApp struct {
 	// Groups are the tasks files of its cgroups in version 1 hierarchies, and, of a
 	// pod with users of its own, cgroup.procs of Cgroup.
 	Groups []int
+	// Sockets are the app's, in the order in which it is to have them.
+	Sockets []InheritedSocket
+}
+
+// InheritedSocket is a socket of App.Sockets, with that port's name.
+type InheritedSocket struct {
+	FD   int
+	Name string
 }
 
 func (a *InheritedApp) fields() []*int { return []*int{&a.Root, &a.Cgroup, &a.Log, &a.Out, &a.Err} }
@@ -48,68 +56,91 @@ func (h *Inherited) Descriptors() []int {
 			}
 		}
 		list = append(list, h.Apps[i].Groups...)
+		for _, s := range h.Apps[i].Sockets {
+			list = append(list, s.FD)
+		}
 	}
 	return list
 }
 
-// Encode is the value of EnvInherited.
+// Encode is the value of EnvInherited. Names have no spaces: they are those of
+// ports.
 func (h *Inherited) Encode() string {
 	b := []byte{}
+	number := func(n int) { b = append(strconv.AppendInt(b, int64(n), 10), ' ') }
 	for _, n := range append([]int{h.Control, h.Lock, h.Pod, h.Started, len(h.Held)}, h.Held...) {
-		b = append(strconv.AppendInt(b, int64(n), 10), ' ')
+		number(n)
 	}
 	for i := range h.Apps {
-		for _, f := range h.Apps[i].fields() {
-			b = append(strconv.AppendInt(b, int64(*f), 10), ' ')
+		a := &h.Apps[i]
+		for _, f := range a.fields() {
+			number(*f)
 		}
-		b = append(strconv.AppendInt(b, int64(len(h.Apps[i].Groups)), 10), ' ')
-		for _, n := range h.Apps[i].Groups {
-			b = append(strconv.AppendInt(b, int64(n), 10), ' ')
+		number(len(a.Groups))
+		for _, n := range a.Groups {
+			number(n)
+		}
+		number(len(a.Sockets))
+		for _, s := range a.Sockets {
+			number(s.FD)
+			b = append(append(b, s.Name...), ' ')
 		}
 	}
 	return string(b[:len(b)-1])
 }
 
+// inheritedReader takes word after word; after the first that is wrong it gives 0.
+type inheritedReader struct {
+	words []string
+	err   error
+}
+
+func (r *inheritedReader) word() string {
+	if len(r.words) == 0 {
+		if r.err == nil {
+			r.err = errors.New("cannot take the pod over: " + EnvInherited + " is not set; only rkt starts this program")
+		}
+		return ""
+	}
+	w := r.words[0]
+	r.words = r.words[1:]
+	return w
+}
+
+func (r *inheritedReader) number() int {
+	w := r.word()
+	n, err := strconv.Atoi(w)
+	if err != nil || n < 0 {
+		if r.err == nil {
+			r.err = fmt.Errorf("cannot take the pod over: %s has %q, which is no descriptor", EnvInherited, w)
+		}
+		return 0
+	}
+	return n
+}
+
 // ParseInherited reads EnvInherited.
 func ParseInherited(text string) (*Inherited, error) {
-	words := strings.Fields(text)
-	numbers := make([]int, len(words))
-	for i, w := range words {
-		n, err := strconv.Atoi(w)
-		if err != nil || n < 0 {
-			return nil, fmt.Errorf("cannot take the pod over: %s has %q, which is no descriptor", EnvInherited, w)
-		}
-		numbers[i] = n
+	r := &inheritedReader{words: strings.Fields(text)}
+	h := &Inherited{Control: r.number(), Lock: r.number(), Pod: r.number(), Started: r.number()}
+	for n := r.number(); n > 0 && r.err == nil; n-- {
+		h.Held = append(h.Held, r.number())
 	}
-	short := errors.New("cannot take the pod over: " + EnvInherited + " is not set; only rkt starts this program")
-	if len(numbers) < 5 || len(numbers) < 5+numbers[4] {
-		return nil, short
-	}
-	h := &Inherited{Control: numbers[0], Lock: numbers[1], Pod: numbers[2], Started: numbers[3]}
-	if held := numbers[4]; held > 0 {
-		h.Held = numbers[5 : 5+held : 5+held]
-	}
-	for numbers = numbers[5+len(h.Held):]; len(numbers) > 0; {
+	for r.err == nil && (len(r.words) > 0 || h.Apps == nil) {
 		a := InheritedApp{}
-		fields := a.fields()
-		if len(numbers) < len(fields)+1 {
-			return nil, short
+		for _, f := range a.fields() {
+			*f = r.number()
 		}
-		for j, f := range fields {
-			*f = numbers[j]
+		for n := r.number(); n > 0 && r.err == nil; n-- {
+			a.Groups = append(a.Groups, r.number())
 		}
-		groups := numbers[len(fields)]
-		if numbers = numbers[len(fields)+1:]; len(numbers) < groups {
-			return nil, short
+		for n := r.number(); n > 0 && r.err == nil; n-- {
+			a.Sockets = append(a.Sockets, InheritedSocket{r.number(), r.word()})
 		}
-		if groups > 0 {
-			a.Groups = numbers[:groups:groups]
-		}
-		numbers = numbers[groups:]
 		h.Apps = append(h.Apps, a)
 	}
-	if len(h.Apps) == 0 {
-		return nil, short
+	if r.err != nil {
+		return nil, r.err
 	}
 	return h, nil
 }

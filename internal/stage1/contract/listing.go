@@ -25,6 +25,9 @@ type ListedNetwork struct {
 	Hidden  bool          `json:"hidden,omitempty"`
 	Subnets []string      `json:"subnets"`
 	Leases  []ListedLease `json:"leases"`
+	// Blocked are chains of other programs' firewalls that drop what pods of the
+	// network say to others than the host, in words.
+	Blocked []string `json:"blocked,omitempty"`
 	// Status, if plugins were asked: "ready", "unknown" (they have no such
 	// question), or what is wrong.
 	Status string `json:"status,omitempty"`

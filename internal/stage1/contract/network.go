@@ -29,6 +29,16 @@ type Port struct {
 	Count    int    `json:"count,omitempty"` // so many in a row; 0 is 1
 }
 
+// Socket is one port, or a row of them, whose sockets the caller of rkt opens: by
+// the port's name, or by where they are bound.
+type Socket struct {
+	Name     string `json:"name"`
+	Protocol string `json:"protocol"`     // tcp, udp, sctp
+	IP       string `json:"ip,omitempty"` // "": any
+	Port     int    `json:"port"`
+	Count    int    `json:"count,omitempty"` // so many in a row; 0 is 1
+}
+
 // NetworkFile, in the pod directory, is what the pod was given of networks: a
 // NetworkState. The program libexec/rkt/network alone writes it.
 const NetworkFile = "network.json"
@@ -120,6 +130,36 @@ func readPort(r *plainjson.Reader) (p Port) {
 		}
 	}
 	return p
+}
+
+func (s *Socket) write(w *plainjson.Writer) {
+	w.Begin('{')
+	w.Key("name").String(s.Name)
+	w.Key("protocol").String(s.Protocol)
+	w.OptString("ip", s.IP)
+	w.Key("port").Int(int64(s.Port))
+	if s.Count != 0 {
+		w.Key("count").Int(int64(s.Count))
+	}
+	w.End('}')
+}
+
+func readSocket(r *plainjson.Reader) (s Socket) {
+	for name := range r.Object() {
+		switch name {
+		case "name":
+			s.Name = r.String()
+		case "protocol":
+			s.Protocol = r.String()
+		case "ip":
+			s.IP = r.String()
+		case "port":
+			s.Port = r.Int()
+		case "count":
+			s.Count = r.Int()
+		}
+	}
+	return s
 }
 
 // Encode is the state as it is stored, but for a newline at the end.

@@ -24,8 +24,10 @@ type app struct {
 	root   int   // descriptor of its root
 	cgroup int   // descriptor of its cgroup; 0 if the pod has none
 	groups []int // what its process writes "0" to, to enter its cgroups
-	pid    int   // 0 before and after; guarded by supervisor.mu
-	out    output
+	// sockets are for its process alone; nil once it has them.
+	sockets []contract.InheritedSocket
+	pid     int // 0 before and after; guarded by supervisor.mu
+	out     output
 	// bounding is the app's capability bounding set, once it was started here.
 	bounding caps.Set
 }
@@ -60,7 +62,7 @@ func (s *supervisor) start(a *app) error {
 	if err != nil {
 		return fmt.Errorf("cannot run app %q: %w", a.Name, err)
 	}
-	p.User, a.bounding = user, p.Bounding
+	p.User, p.Sockets, a.bounding = user, a.sockets, p.Bounding
 	done, err := s.streams(a, p)
 	if err != nil {
 		return fmt.Errorf("cannot run app %q: %w", a.Name, err)
@@ -76,6 +78,10 @@ func (s *supervisor) start(a *app) error {
 	s.mu.Unlock()
 	restore()
 	done()
+	for _, s := range a.sockets {
+		unix.Close(s.FD)
+	}
+	a.sockets = nil
 	if err != nil {
 		return fmt.Errorf("cannot run app %q: %w", a.Name, p.Failed(a.root, err))
 	}

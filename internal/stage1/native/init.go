@@ -94,7 +94,7 @@ func takeOver() (*supervisor, int, error) {
 		return nil, 0, fmt.Errorf("cannot run pod %s: it has %d apps, and %d were handed over", s.doc.UUID, len(s.doc.Apps), len(in.Apps))
 	}
 	for i := range s.doc.Apps {
-		a := &app{App: &s.doc.Apps[i], root: in.Apps[i].Root, cgroup: in.Apps[i].Cgroup, groups: in.Apps[i].Groups}
+		a := &app{App: &s.doc.Apps[i], root: in.Apps[i].Root, cgroup: in.Apps[i].Cgroup, groups: in.Apps[i].Groups, sockets: in.Apps[i].Sockets}
 		if fd := in.Apps[i].Log; fd > 0 {
 			a.out.log = os.NewFile(uintptr(fd), contract.LogDir+"/"+a.Name)
 		}

@@ -19,7 +19,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -232,8 +231,9 @@ func (d *driver) inForce(l *lease.Lock, r record, changed bool) error {
 		}
 	}
 	made, err := rules.Ensure(c, t, func() ([]rules.Network, []rules.Forward, error) {
-		forwards, err := forward.Claimed(l)
-		return d.in.Rules(), forwards, err
+		own := d.in.Rules()
+		forwards, err := forward.Claimed(l, own)
+		return own, forwards, err
 	})
 	if err != nil || made {
 		if err == nil {
@@ -294,6 +294,9 @@ func (d *driver) connect(a *network.Attachment, p plan, nl *netlink.Conn) (contr
 		messages = append(messages, netlink.Address(host.Index, netip.PrefixFrom(p.record.gateway6(), 128)),
 			netlink.Route{Destination: netip.PrefixFrom(p.ip6, 128), Index: host.Index}.Message())
 	}
+	if a.Bandwidth > 0 { // to the pod
+		messages = append(messages, netlink.Bandwidth(host.Index, uint64(a.Bandwidth)))
+	}
 	if err := nl.Do(messages...); err != nil {
 		return attached, fmt.Errorf("cannot set up interface %s: %w", attached.HostIfName, err)
 	}
@@ -313,7 +316,9 @@ func (d *driver) connect(a *network.Attachment, p plan, nl *netlink.Conn) (contr
 	return attached, nil
 }
 
-// inside are the pod's addresses and routes.
+// inside are the pod's addresses and routes, and a limit of what it sends. That is
+// in reach of an app with CAP_NET_ADMIN, so none has it then (package prepare);
+// on the host's end of the wire there would be no queue, only loss.
 func (d *driver) inside(a *network.Attachment, p plan, index int) []*netlink.Message {
 	one := func(ip netip.Addr, subnet netip.Prefix, gateway netip.Addr, all netip.Prefix) []*netlink.Message {
 		m := []*netlink.Message{
@@ -327,6 +332,9 @@ func (d *driver) inside(a *network.Attachment, p plan, index int) []*netlink.Mes
 		return m
 	}
 	m := []*netlink.Message{netlink.Up(index)}
+	if a.Bandwidth > 0 {
+		m = append(m, netlink.Bandwidth(index, uint64(a.Bandwidth)))
+	}
 	m = append(m, one(p.ip4, p.record.subnet4, p.record.gateway4(), netip.PrefixFrom(netip.IPv4Unspecified(), 0))...)
 	if p.ip6.IsValid() {
 		m = append(m, one(p.ip6, p.record.subnet6, p.record.gateway6(), netip.PrefixFrom(netip.IPv6Unspecified(), 0))...)
@@ -443,21 +451,4 @@ func addrString(a netip.Addr) string {
 		return ""
 	}
 	return a.String()
-}
-
-// warnOfOthers tells of others' rules that drop what is forwarded unless they
-// say otherwise: an accept of ours does not change their mind, and we do not
-// touch their rules.
-func (n *Networks) warnOfOthers(c *nft.Conn) {
-	chains, err := c.Chains()
-	if err != nil || n.Warn == nil {
-		return
-	}
-	for _, ch := range chains {
-		if ch.Base && ch.Drop && ch.Hook == unix.NF_INET_FORWARD && !strings.HasPrefix(ch.Table, rules.TablePrefix) &&
-			(ch.Family == unix.NFPROTO_IPV4 || ch.Family == unix.NFPROTO_IPV6 || ch.Family == unix.NFPROTO_INET) {
-			n.Warn("the nftables chain %s of table %s drops what is forwarded: pods reach only this host until its rules accept interfaces %s*",
-				strconv.Quote(ch.Name), strconv.Quote(ch.Table), rules.InterfacePrefix)
-		}
-	}
 }

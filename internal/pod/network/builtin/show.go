@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
 
+	"github.com/rkt/rkt/internal/linux/nft"
 	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
 	"github.com/rkt/rkt/internal/pod/network"
@@ -19,9 +21,18 @@ import (
 
 // Show implements network.Shower. There is nobody to be asked.
 func (n *Networks) Show(_ context.Context, pods map[pod.UUID]*lifecycle.Pod, check bool) (list []contract.ListedNetwork, broken []string, err error) {
+	var own []netip.Prefix
+	for _, r := range n.Rules() {
+		own = append(own, r.Subnets...)
+	}
+	var blocked []string
+	if c, err := nft.Dial(); err == nil { // others than root cannot see
+		blocked = obstacles(c, own)
+		c.Close()
+	}
 	for _, def := range definitions() {
 		d := driver{def, n}
-		shown := contract.ListedNetwork{Name: d.name, Driver: DriverName, Kind: DriverName, Subnets: []string{}, Leases: []contract.ListedLease{}}
+		shown := contract.ListedNetwork{Name: d.name, Driver: DriverName, Kind: DriverName, Subnets: []string{}, Leases: []contract.ListedLease{}, Blocked: blocked}
 		if check {
 			shown.Status = "ready"
 		}

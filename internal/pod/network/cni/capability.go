@@ -4,12 +4,16 @@ package cni
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/rkt/rkt/internal/linux/netlink"
 )
 
 // The capability arguments that rkt gives, by the names of CONVENTIONS.md.
@@ -120,6 +124,22 @@ func ParseArgs(words []string) (args [][2]string, c Capabilities, err error) {
 		}
 	}
 	return args, c, nil
+}
+
+// limit asks for a limit of so many bytes a second, each way; 0 is none. In CNI's
+// words what goes into the pod is ingress.
+func (rec *Record) limit(bytes int64) error {
+	if bytes == 0 {
+		return nil
+	}
+	if _, ok := rec.Capabilities[Bandwidth]; ok {
+		return errors.New("it is limited twice: by arguments of the network, and by the isolator resource/network-bandwidth")
+	}
+	if !rec.Network.Capable(Bandwidth) {
+		return errors.New("it cannot enforce the isolator resource/network-bandwidth: no plugin of it has the capability bandwidth")
+	}
+	rate, burst := 8*uint64(bytes), min(8*uint64(netlink.Burst(uint64(bytes))), math.MaxUint32)
+	return rec.Capabilities.Set(Bandwidth, Rates{IngressRate: rate, IngressBurst: burst, EgressRate: rate, EgressBurst: burst})
 }
 
 // checkIP accepts an address, with or without the length of its network.

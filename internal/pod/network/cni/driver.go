@@ -201,6 +201,9 @@ func (d *driver) Add(ctx context.Context, a *network.Attachment) (contract.Attac
 			return none, err
 		}
 	}
+	if err := rec.limit(a.Bandwidth); err != nil {
+		return none, err
+	}
 	if err := d.Prepare(ctx, rec); err != nil {
 		return none, err
 	}

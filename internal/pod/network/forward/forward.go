@@ -137,8 +137,21 @@ func (c claim) forwards(holder pod.UUID) (list []rules.Forward) {
 
 func kind(l *lease.Lock) (lease.Kind, error) { return l.Kind("ports") }
 
-// Claimed are all ports that pods have.
-func Claimed(l *lease.Lock) (list []rules.Forward, err error) {
+// reached marks those that lead into rkt's own networks: there the host's
+// loopback reaches pods with IPv6, too.
+func reached(list []rules.Forward, own []rules.Network) []rules.Forward {
+	for i := range list {
+		for _, n := range own {
+			for _, p := range n.Subnets {
+				list[i].Loopback6 = list[i].Loopback6 || p.Contains(list[i].PodIP)
+			}
+		}
+	}
+	return list
+}
+
+// Claimed are all ports that pods have; own are rkt's networks.
+func Claimed(l *lease.Lock, own []rules.Network) (list []rules.Forward, err error) {
 	k, err := kind(l)
 	if err != nil {
 		return nil, err
@@ -152,7 +165,7 @@ func Claimed(l *lease.Lock) (list []rules.Forward, err error) {
 			list = append(list, c.forwards(h.UUID)...)
 		}
 	}
-	return list, nil
+	return reached(list, own), nil
 }
 
 // Request is what a pod wants.
@@ -191,6 +204,7 @@ func Add(l *lease.Lock, t nft.Table, r Request) error {
 	for _, cl := range claims {
 		list = append(list, cl.forwards(r.UUID)...)
 	}
+	list = reached(list, r.Networks())
 	if len(list) > 2*MaxPorts {
 		return fmt.Errorf("a pod has at most %d ports of the host", MaxPorts)
 	}
@@ -280,8 +294,9 @@ func (r Request) yield(k lease.Kind, c *nft.Conn, t nft.Table, held map[string]l
 // the pod.
 func (r Request) force(l *lease.Lock, c *nft.Conn, t nft.Table, list []rules.Forward) error {
 	made, err := rules.Ensure(c, t, func() ([]rules.Network, []rules.Forward, error) {
-		all, err := Claimed(l)
-		return r.Networks(), all, err
+		own := r.Networks()
+		all, err := Claimed(l, own)
+		return own, all, err
 	})
 	if err != nil {
 		return err
@@ -295,7 +310,7 @@ func (r Request) force(l *lease.Lock, c *nft.Conn, t nft.Table, list []rules.For
 		return err
 	}
 	// Only on interfaces where the rules keep pods from using it.
-	if name := r.Attached.HostIfName; strings.HasPrefix(name, rules.InterfacePrefix) && r.Attached.IP != "" {
+	if name := r.Attached.HostIfName; strings.HasPrefix(name, rules.InterfacePrefix) {
 		nl, err := netlink.Dial(unix.NETLINK_ROUTE)
 		if err != nil {
 			return err
@@ -303,7 +318,14 @@ func (r Request) force(l *lease.Lock, c *nft.Conn, t nft.Table, list []rules.For
 		defer nl.Close()
 		link, err := nl.Link(name)
 		if err == nil {
-			err = nl.Do(netlink.Settings(link.Index, map[uint16]uint32{netlink.RouteLocalnet: 1}))
+			var m []*netlink.Message
+			if r.Attached.IP != "" {
+				m = append(m, netlink.Settings(link.Index, map[uint16]uint32{netlink.RouteLocalnet: 1}))
+			}
+			if r.Attached.IP6 != "" {
+				m = append(m, netlink.Loopback6(link.Index))
+			}
+			err = nl.Do(m...)
 		}
 		if err != nil {
 			return fmt.Errorf("cannot let loopback reach the pod: %w", err)
@@ -331,6 +353,9 @@ func remove(k lease.Kind, c *nft.Conn, t nft.Table, uuid pod.UUID, claims []clai
 	var list []rules.Forward
 	for _, cl := range claims {
 		list = append(list, cl.forwards(uuid)...)
+	}
+	for i := range list {
+		list[i].Loopback6 = true // wherever the pod was; what is not there is fine
 	}
 	if err := rules.DeleteForwards(c, t, list); err != nil {
 		return fmt.Errorf("cannot stop forwarding ports of pod %s: %w", uuid, err)

@@ -34,7 +34,7 @@ const DefaultDataDir = "/var/lib/rkt"
 const TablePrefix = "rkt"
 
 // edition changes with the rules below: a table of another edition is replaced.
-const edition = "rkt rules 1"
+const edition = "rkt rules 2"
 
 // Table is the table of a data directory.
 func Table(dataDir string) nft.Table {
@@ -67,6 +67,9 @@ type Forward struct {
 	PodIP    netip.Addr // of HostIP's version
 	PodPort  uint16
 	Holder   string // the pod's UUID, for people
+	// Loopback6: ::1 leads there, too, if it is one of HostIP's. The pod's interface
+	// must be ready for that (netlink.Loopback6).
+	Loopback6 bool
 }
 
 // The sets and maps.
@@ -74,9 +77,10 @@ const (
 	setNets       = "networks" // subnets of all networks
 	setMasquerade = "masquerade"
 	setClosed     = "closed"
-	setTargets    = "targets" // pods' addresses that ports are forwarded to
-	mapAny        = "any"     // protocol . port: address . port
-	mapOne        = "one"     // address . protocol . port: address . port
+	setTargets    = "targets"   // pods' addresses that ports are forwarded to
+	setLoopback6  = "loopback6" // protocol . port, of those that are reached over ::1
+	mapAny        = "any"       // protocol . port: address . port
+	mapOne        = "one"       // address . protocol . port: address . port
 )
 
 type version struct {
@@ -243,6 +247,9 @@ func sorted(list []Forward, data bool) (groups []elementsOf) {
 			e.Comment = f.Holder
 		}
 		put(set+v.suffix, e)
+		if f.Loopback6 && f.PodIP.Is6() && (f.HostIP.IsUnspecified() || f.HostIP == netip.IPv6Loopback()) {
+			put(setLoopback6, nft.Element{Key: [][]byte{{f.Protocol}, binary.BigEndian.AppendUint16(nil, f.HostPort)}})
+		}
 		if !targets[f.PodIP] {
 			targets[f.PodIP] = true
 			put(setTargets+v.suffix, nft.Element{Key: [][]byte{f.PodIP.AsSlice()}})

@@ -56,7 +56,7 @@ func list(t *testing.T, args ...string) string {
 
 func port(hostIP, podIP string, hostPort, podPort uint16) Forward {
 	return Forward{Protocol: unix.IPPROTO_TCP, HostIP: netip.MustParseAddr(hostIP), HostPort: hostPort,
-		PodIP: netip.MustParseAddr(podIP), PodPort: podPort, Holder: "somebody"}
+		PodIP: netip.MustParseAddr(podIP), PodPort: podPort, Holder: "somebody", Loopback6: true}
 }
 
 // TestEnsure holds what the kernel has against the words that nft finds for it.
@@ -66,7 +66,7 @@ func TestEnsure(t *testing.T) {
 		{Subnets: []netip.Prefix{netip.MustParsePrefix("172.16.28.0/22"), netip.MustParsePrefix("fd00:1::/64")}, Masquerade: true},
 		{Subnets: []netip.Prefix{netip.MustParsePrefix("255.255.0.0/16")}, Closed: true}, // to the end of all addresses
 	}
-	forwards := []Forward{port("0.0.0.0", "172.16.28.2", 8080, 80), port("::", "fd00:1::2", 8080, 80), port("192.0.2.1", "172.16.28.2", 443, 444)}
+	forwards := []Forward{port("0.0.0.0", "172.16.28.2", 8080, 80), port("::", "fd00:1::2", 8080, 80), port("2001:db8::1", "fd00:1::2", 8081, 80), port("192.0.2.1", "172.16.28.2", 443, 444)}
 	asked := 0
 	ensure := func() bool {
 		made, err := Ensure(c, "rkt-test", func() ([]Network, []Forward, error) {
@@ -100,7 +100,9 @@ func TestEnsure(t *testing.T) {
 		"dnat ip to ip daddr . meta l4proto . th dport map @one4",
 		"meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @any6",
 		"ip saddr @masquerade4 ip daddr != @networks4 masquerade",
-		"ip6 daddr ::1 return",
+		"ip6 daddr ::1 meta l4proto . th dport != @loopback6 return",
+		"set loopback6 {\n\t\ttype inet_proto . inet_service\n\t\telements = { tcp . 8080 }",
+		"ip6 saddr ::1 masquerade",
 		`iifname != "rktv*" ip daddr @masquerade4 drop`,
 	} {
 		if !strings.Contains(text, words) {

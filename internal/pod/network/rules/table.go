@@ -18,6 +18,9 @@ const (
 	prioritySrcNAT = 100
 )
 
+// loopback6 is ::1.
+var loopback6 = []byte{15: 1}
+
 // build makes the table without any network or port.
 func build(b *nft.Batch) {
 	b.AddTable(edition)
@@ -29,6 +32,9 @@ func build(b *nft.Batch) {
 		b.AddSet(nft.Set{Name: setTargets + v.suffix, Key: address})
 		data := []nft.Type{v.address, nft.Service}
 		b.AddSet(nft.Set{Name: mapAny + v.suffix, Key: []nft.Type{nft.Proto, nft.Service}, Data: data})
+		if v.nfproto == unix.NFPROTO_IPV6 {
+			b.AddSet(nft.Set{Name: setLoopback6, Key: []nft.Type{nft.Proto, nft.Service}})
+		}
 		b.AddSet(nft.Set{Name: mapOne + v.suffix, Key: []nft.Type{v.address, nft.Proto, nft.Service}, Data: data})
 	}
 	guard(b)
@@ -98,11 +104,12 @@ func ports(b *nft.Batch) {
 	b.AddChain("incoming", &nft.Hook{Type: "nat", Number: unix.NF_INET_PRE_ROUTING, Priority: priorityDstNAT})
 	b.AddRule("incoming", "", local...)
 	b.AddChain("outgoing", &nft.Hook{Type: "nat", Number: unix.NF_INET_LOCAL_OUT, Priority: priorityDstNAT})
-	// The kernel takes no answer to ::1 from another interface: refused at once is
-	// better than never answered.
-	loopback6 := make([]byte, 16)
-	loopback6[15] = 1
-	b.AddRule("outgoing", "", rule(ip(versions[1]), []nft.Expr{nft.Network(versions[1].target, 16, 0), nft.Equal(0, loopback6...), nft.Return()})...)
+	// The kernel takes answers to ::1 from interfaces of rkt's own networks only
+	// (netlink.Loopback6). For pods on others, refused at once is better than never
+	// answered.
+	v := versions[1]
+	b.AddRule("outgoing", "", rule(ip(v), []nft.Expr{nft.Network(v.target, v.size, 0), nft.Equal(0, loopback6...),
+		nft.Meta(unix.NFT_META_L4PROTO, 0), nft.Transport(2, 2, 1), nft.NotIn(setLoopback6, 0), nft.Return()})...)
 	b.AddRule("outgoing", "", local...)
 }
 
@@ -114,9 +121,11 @@ func leave(b *nft.Batch) {
 		source, target := nft.Network(v.source, v.size, 0), nft.Network(v.target, v.size, 0)
 		forwarded := rule(ip(v), []nft.Expr{target, nft.In(setTargets+v.suffix, 0)})
 		const dnat = 1 << 5
-		if v.nfproto == unix.NFPROTO_IPV4 {
-			b.AddRule(chain, "from the host's loopback", rule(forwarded, []nft.Expr{nft.Network(v.source, 1, 0), nft.Equal(0, 127), nft.Masquerade()})...)
+		loopback := []nft.Expr{nft.Network(v.source, 1, 0), nft.Equal(0, 127)}
+		if v.nfproto == unix.NFPROTO_IPV6 {
+			loopback = []nft.Expr{source, nft.Equal(0, loopback6...)}
 		}
+		b.AddRule(chain, "from the host's loopback", rule(forwarded, loopback, []nft.Expr{nft.Masquerade()})...)
 		// A pod that reaches a pod, perhaps itself, by a port of the host.
 		b.AddRule(chain, "from pods by a port of the host", rule(forwarded, []nft.Expr{source, nft.In(setNets+v.suffix, 0)}, has(unix.NFT_CT_STATUS, dnat, nft.Masquerade()))...)
 		// Pods of closed networks know no way to anybody else.
