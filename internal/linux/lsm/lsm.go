@@ -39,7 +39,7 @@ func HasSELinux() bool {
 
 // OnExec has a child, once it executes its program, be confined by the label. The
 // child must be in the pid namespace that it will stay in, with CAP_SYS_ADMIN, and
-// have all descriptors below free, and none from there on.
+// have every descriptor below free, and none from there on.
 //
 // The label is written into a proc of the child's own making: whoever had control
 // of the mounts at /proc could otherwise have it written to anything (CVE-2019-

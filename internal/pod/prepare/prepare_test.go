@@ -375,8 +375,8 @@ func TestIsolators(t *testing.T) {
 	f.app().CapsRetain = []string{"CAP_NOSUCH"}
 	f.refused("CAP_NOSUCH")
 	f = newFixture(t)
-	f.rec.App.Isolators = []image.Isolator{{Name: "os/linux/apparmor-profile", Value: image.Raw(`"x"`)}}
-	if err := f.refused("os/linux/apparmor-profile", `"web"`); !strings.Contains(hint.Of(err), "--pod-manifest") {
+	f.rec.App.Isolators = []image.Isolator{{Name: "os/linux/other", Value: image.Raw(`"x"`)}}
+	if err := f.refused("os/linux/other", `"web"`); !strings.Contains(hint.Of(err), "--pod-manifest") {
 		t.Errorf("hint %q", hint.Of(err))
 	}
 }
