@@ -5,21 +5,20 @@ BUILD   ?= build
 PREFIX  ?= /usr/local
 DESTDIR ?=
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-X       := github.com/rkt/rkt/internal/cli
-GOBUILD  = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X $(X).Version=$(VERSION) -X $(X).Prefix=$(PREFIX)'
+X       := github.com/rkt/rkt/internal
+GOBUILD  = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w $(foreach p,cli build/cmd,-X $(X)/$(p).Version=$(VERSION) -X $(X)/$(p).Prefix=$(PREFIX))'
 LIBEXEC  = $(BUILD)/libexec/rkt
 
 .PHONY: build demo test check unit e2e crash fuzz bench vm man install clean
 build:
-	$(GOBUILD) -o $(BUILD)/bin/ ./cmd/rkt
+	$(GOBUILD) -o $(BUILD)/bin/ ./cmd/rkt ./cmd/acbuild && ln -sf acbuild $(BUILD)/bin/actool
 	$(GOBUILD) -o $(LIBEXEC)/ ./cmd/fetch ./cmd/network ./cmd/doctor ./cmd/stage1-native ./cmd/stage1-fly
 	$(GOBUILD) -ldflags '-s -w -E main.enter' -o $(LIBEXEC)/ ./cmd/join
 	@# The kernel caches a copy in larger pieces than what the linker wrote: 0.5 ms a start.
 	for f in bin/rkt libexec/rkt/stage1-native; do cp -p $(BUILD)/$$f $(BUILD)/$$f.new && mv $(BUILD)/$$f.new $(BUILD)/$$f; done
 	for f in native fly; do $(LIBEXEC)/stage1-$$f manifest > $(LIBEXEC)/new && mv $(LIBEXEC)/new $(LIBEXEC)/stage1-$$f.json; done
 
-# Builds an image from a static Go program and runs it as a pod, in a data
-# directory of its own that is removed at the end.
+# Builds an image from a static Go program and runs it, in a directory of its own.
 demo: build
 	$(GO) run ./tools/demo -rkt $(BUILD)/bin/rkt
 
@@ -37,8 +36,7 @@ unit e2e crash fuzz:
 bench: build
 	$(GO) run ./bench -rkt $(BUILD)/bin/rkt -out docs/benchmarks
 
-# The tests of limits on cgroup version 2 alone, in an emulated machine. Slow, and
-# not part of check.
+# The tests of limits on cgroup version 2 alone, in an emulated machine: slow.
 vm:
 	$(GO) run ./tools/vm
 
@@ -46,7 +44,8 @@ man:
 	$(GO) run ./tools/man $(BUILD)/man
 
 install: build man
-	install -D -m 755 $(BUILD)/bin/rkt $(DESTDIR)$(PREFIX)/bin/rkt
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/bin/rkt $(BUILD)/bin/acbuild
+	ln -sf acbuild $(DESTDIR)$(PREFIX)/bin/actool
 	install -d $(DESTDIR)$(PREFIX)/libexec/rkt $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 755 $(LIBEXEC)/fetch $(LIBEXEC)/network $(LIBEXEC)/join $(LIBEXEC)/doctor $(LIBEXEC)/stage1-native $(LIBEXEC)/stage1-fly $(DESTDIR)$(PREFIX)/libexec/rkt
 	install -m 644 $(LIBEXEC)/stage1-native.json $(LIBEXEC)/stage1-fly.json $(DESTDIR)$(PREFIX)/libexec/rkt

@@ -46,6 +46,7 @@ var rows = []row{
 	{"scale", "start with 1,000 images and 1,000 pods in the data directory", "rkt, one image", 1.1, 0, 100, scale},
 	{"pull", "pull of a six-layer, 1.1 GB image from a registry on loopback", "podman", 0.5, 0, 3, pull},
 	{"pull-memory", "memory of all processes at the peak of that pull (PSS)", "", 146_484, 0, 2, pullMemory},
+	{"build", "no-change rebuild of a Dockerfile of ten instructions, each with its cache", "buildah", 0.2, 0.1, 5, build},
 	{"pull-shared", "pull of an image that shares five of those six layers", "rkt, that layer alone", 1.25, 0, 3, pullShared},
 }
 

@@ -77,11 +77,27 @@ var imports = []struct{ pkg, may, why string }{
 	{"stage1/fly/...", "stage1/contract stage1/appinit/... stage1/fly/... linux/...", "a flavor sees the contract, appinit and the floor"},
 	{"stage1/native/...", "stage1/networks stage1/contract stage1/appinit/... stage1/native/... linux/...", "a flavor sees the contract, appinit and the floor"},
 
+	{"build/manifest", "image image/aci image/ociconfig", "what an image says of itself: pure"},
+	{"build/place", "image/merge linux/...", "files into a root of trees; knows no image"},
+	{"build/workspace", "build/manifest build/place image linux/...", "a build as files and a lock"},
+	{"build/archive", "image image/aci image/fetch", "ACIs as streams"},
+	{"build/sbom", "image/merge", "what a root consists of"},
+	{"build/compose", "build/layer build/manifest build/output build/place build/workspace image image/aci image/export image/fetch image/merge image/ociconfig image/ref image/store image/tree",
+		"builds of images, and images of builds"},
+	{"build/engine", "pod pod/gc pod/launch pod/lifecycle stage1/appinit stage1/contract linux/...", "a step as a pod; knows no image, and stage1 knows nothing of it"},
+	{"build/cache", "build/layer linux/...", "what builds made, by key"},
+	{"build/dockerfile", "build/cache build/engine build/layer build/output image image/export image/fetch image/ociconfig image/ref image/store image/tree stage1/appinit stage1/contract linux/...",
+		"a language and what it makes; prints nothing"},
+	{"build/cmd", "build/... image/... pod/... config ui ui/... linux/...", "a door: acbuild's commands"},
+	{"build/layer", "image image/export image/merge", "trees into layers; knows neither images nor where they go"},
+	{"build/output", "build/layer image image/export image/fetch image/merge image/ociconfig image/ref image/store", "a built image into every form"},
 	{"doctor", "ui linux/...", "looks at the machine, and knows nothing of images and pods"},
 
 	{"ui", "", "the only package that knows a terminal, and knows nothing else"},
+	{"ui/flags", "", "reads command lines"},
+	{"ui/page", "", "lays out help"},
 	{"rootless", "linux/...", "makes a user namespace and executes rkt in it; knows no verb"},
-	{"cli", "image/... pod/... stage1/contract config ui rootless linux/...",
+	{"cli", "image/... pod/... stage1/contract config ui ui/... rootless linux/...",
 		"a door opens every room, but never the helper's side nor a flavor (see programs)"},
 }
 
@@ -131,6 +147,18 @@ var programs = []struct {
 			module + "internal/image/store " + module + "internal/pod/prepare " + module + "internal/pod/launch " +
 			module + "internal/stage1/native/... " + module + "internal/cli " + module + "internal/ui",
 		why: "started with every pod that has a network, and again at its end",
+	},
+	{
+		name: "cmd/acbuild",
+		modules: "golang.org/x/sys github.com/spf13/pflag github.com/klauspost/compress github.com/moby/buildkit github.com/moby/patternmatcher " +
+			// What BuildKit's parser brings along: how its errors travel, sizes, spelling.
+			"github.com/agext/levenshtein github.com/containerd/typeurl/v2 github.com/docker/go-units github.com/moby/docker-image-spec " +
+			"github.com/opencontainers/go-digest github.com/opencontainers/image-spec github.com/pkg/errors github.com/planetscale/vtprotobuf " +
+			"github.com/tonistiigi/go-csvvalue google.golang.org/protobuf",
+		never: "net/http crypto/tls crypto/x509 encoding/xml testing " +
+			module + "internal/image/source/... " + module + "internal/image/unpack/... " +
+			module + "internal/pod/kube " + module + "internal/pod/network/builtin " + module + "internal/cli",
+		why: "what talks to strangers, and holds keys, is the helper",
 	},
 	{
 		name:    "cmd/doctor",

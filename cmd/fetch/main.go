@@ -45,12 +45,16 @@ func run(ctx context.Context, args []string) error {
 	switch {
 	case len(args) == 1 && (kind == wall.Get || kind == wall.Read):
 		return source.Get(ctx, os.Stdin, os.Stdout, os.Stderr, descriptor)
+	case len(args) == 1 && kind == wall.Push:
+		return source.Push(ctx, os.Stdin, os.Stdout, os.Stderr, descriptor)
 	case len(args) == 2 && kind == wall.Unpack:
 		return source.Unpack(ctx, args[1], os.Stdin, descriptor(wire.DirFD), descriptor(wire.ResultFD))
 	case len(args) == 2 && kind == wall.Look:
 		return source.Look(ctx, args[1], os.Stdin, os.Stdout)
 	case len(args) == 1 && kind == wall.Verify:
 		return source.Verify(os.Stdin, os.Stdout, func() *os.File { return descriptor(wire.VerifyDataFD) })
+	case len(args) == 1 && kind == wall.Sign:
+		return source.Sign(os.Stdin, os.Stdout, func() *os.File { return descriptor(wire.SignDataFD) })
 	case len(args) == 1 && kind == wall.Plain:
 		return unpack.Plain(ctx, os.Stdin, os.Stdout, unpack.Options{})
 	case len(args) == 1 && kind == wall.Gzip:

@@ -3,7 +3,6 @@
 package cli
 
 import (
-	_ "embed"
 	"fmt"
 	"io"
 	"slices"
@@ -11,23 +10,12 @@ import (
 
 	"github.com/rkt/rkt/internal/pod/lifecycle"
 	"github.com/rkt/rkt/internal/ui"
+	"github.com/rkt/rkt/internal/ui/page"
 	"github.com/spf13/pflag"
 )
 
-// completeVerb is how completion scripts ask what could stand next:
-// `rkt __complete WORD… BEGUN`, with the words after rkt. The answer is one
-// candidate a line, with what it is after a tab, and as the last line ":files"
-// if a file could stand there as well, or ":end".
+// completeVerb is how completion scripts ask, see page.CompletionScript.
 const completeVerb = "__complete"
-
-var (
-	//go:embed completion/rkt.bash
-	bashScript string
-	//go:embed completion/rkt.zsh
-	zshScript string
-	//go:embed completion/rkt.fish
-	fishScript string
-)
 
 func newCompletion(c *cli) *command {
 	return &command{
@@ -43,16 +31,11 @@ rkt for pods and images.`,
 			return []word{{text: "bash"}, {text: "zsh"}, {text: "fish"}}, false
 		},
 		run: func(args []string) (err error) {
-			switch args[0] {
-			case "bash":
-				_, err = io.WriteString(c.Out, bashScript)
-			case "zsh":
-				_, err = io.WriteString(c.Out, zshScript)
-			case "fish":
-				_, err = io.WriteString(c.Out, fishScript)
-			default:
-				err = fmt.Errorf("cannot complete for shell %q: want bash, zsh or fish", args[0])
+			script, ok := page.CompletionScript(args[0], "rkt")
+			if !ok {
+				return fmt.Errorf("cannot complete for shell %q: want bash, zsh or fish", args[0])
 			}
+			_, err = io.WriteString(c.Out, script)
 			return err
 		},
 	}
@@ -177,8 +160,8 @@ func (c *cli) flagWords(fs *pflag.FlagSet, args []string, begun string, cmd *com
 // a file.
 func flagValues(fs *pflag.FlagSet, name, prefix string) (words []word, files bool) {
 	if f := fs.Lookup(name); f != nil {
-		if own, ok := f.Value.(setFunc); ok && own.values != nil {
-			for _, v := range own.values {
+		if own, ok := f.Value.(setFunc); ok && own.Values != nil {
+			for _, v := range own.Values {
 				words = append(words, word{prefix + v, ""})
 			}
 			return words, false

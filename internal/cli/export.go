@@ -192,7 +192,7 @@ func (c *cli) exportRoot(ctx context.Context, st *store.Store, a changedApp, t *
 		}
 	}
 	return t.write(ctx, func(w io.Writer) error {
-		_, err := export.ACI(w, manifest, s, left.note)
+		_, err := export.ACI(w, manifest, s, export.Packing{Notes: left.note})
 		return err
 	})
 }
@@ -239,7 +239,7 @@ func (c *cli) packLayer(ctx context.Context, a changedApp, temp *os.File, left *
 	var l export.Added
 	go func() {
 		var err error
-		l.DiffID, _, err = a.change.Layer(w, left.note)
+		l.DiffID, _, err = a.change.Layer(w, export.Packing{Notes: left.note})
 		if cerr := w.Close(); err == nil {
 			err = cerr
 		}

@@ -54,7 +54,7 @@ func (t *target) register(fs *pflag.FlagSet) {
 		t.form = form(s)
 		return nil
 	}
-	fs.Var(setFunc{set, "FORMAT", forms()}, "format", "what to write: "+strings.Join(forms(), ", ")+"; without it OUT says")
+	fs.Var(setFunc{Call: set, Word: "FORMAT", Values: forms()}, "format", "what to write: "+strings.Join(forms(), ", ")+"; without it OUT says")
 	fs.BoolVar(&t.overwrite, "overwrite", false, "replace OUT if it exists; add to it if it is an OCI layout")
 }
 

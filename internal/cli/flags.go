@@ -3,153 +3,32 @@
 package cli
 
 import (
-	"errors"
-	"fmt"
-	"strings"
-
-	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/ui/flags"
 	"github.com/spf13/pflag"
 )
 
-// pflag holds the flags, with their types and their help; the parsing is here,
-// because rkt's grammar for several images needs one token at a time and
-// because errors are to be in one voice (docs/decisions/command-line.md).
+// The words of package ui/flags that every verb uses.
+type (
+	parser  = flags.Parser
+	setFunc = flags.Func
+)
 
 // errHelp: --help was among the flags.
-var errHelp = errors.New("help wanted")
+var errHelp = flags.ErrHelp
 
-// parser takes flags out of args and returns what is left.
-type parser func(fs *pflag.FlagSet, args []string) ([]string, error)
-
-// flagsAnywhere takes flags before, between and after other arguments, up to a
-// "--", which is dropped.
-func flagsAnywhere(fs *pflag.FlagSet, args []string) (rest []string, err error) {
-	for len(args) > 0 {
-		switch {
-		case args[0] == "--":
-			return append(rest, args[1:]...), nil
-		case !isFlag(args[0]):
-			rest, args = append(rest, args[0]), args[1:]
-		default:
-			if args, err = takeFlag(fs, args); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return rest, nil
+func flagsAnywhere(fs *pflag.FlagSet, args []string) ([]string, error) {
+	return flags.Anywhere(fs, args)
 }
 
-// flagsFirst takes flags up to the first other argument; all that follows is
-// left as it is.
-func flagsFirst(fs *pflag.FlagSet, args []string) ([]string, error) {
-	for len(args) > 0 && isFlag(args[0]) {
-		if args[0] == "--" {
-			return args[1:], nil
-		}
-		var err error
-		if args, err = takeFlag(fs, args); err != nil {
-			return nil, err
-		}
-	}
-	return args, nil
-}
+func flagsFirst(fs *pflag.FlagSet, args []string) ([]string, error) { return flags.First(fs, args) }
 
-// isFlag: "-" alone is an argument like any other.
-func isFlag(s string) bool { return len(s) > 1 && s[0] == '-' }
+func takeFlag(fs *pflag.FlagSet, args []string) ([]string, error) { return flags.Take(fs, args) }
 
-// takeFlag sets the flag in args[0], with its value from there or from args[1],
-// and returns the arguments after it.
-func takeFlag(fs *pflag.FlagSet, args []string) ([]string, error) {
-	token, args := args[0], args[1:]
-	if token == "-h" || token == "--help" {
-		return nil, errHelp
-	}
-	if !strings.HasPrefix(token, "--") {
-		return nil, hint.Wrap(fmt.Errorf("cannot parse %q: unknown flag", token), "flags start with two dashes; a value that starts with one is written --flag=VALUE")
-	}
-	name, value, hasValue := strings.Cut(token[2:], "=")
-	f := fs.Lookup(name)
-	if f == nil || name == "" {
-		return nil, hint.Wrap(fmt.Errorf("cannot parse %q: unknown flag", "--"+name), nearestFlag(fs, name))
-	}
-	if !hasValue {
-		switch {
-		case f.NoOptDefVal != "":
-			value = f.NoOptDefVal
-		case len(args) == 0:
-			return nil, fmt.Errorf("cannot parse %q: it wants a value", token)
-		default:
-			value, args = args[0], args[1:]
-		}
-	}
-	if err := f.Value.Set(value); err != nil {
-		return nil, flagError(name, value, err)
-	}
-	f.Changed = true
-	return args, nil
-}
+func isFlag(s string) bool { return flags.Is(s) }
 
-// flagError gives an error of a flag's value its place, unless it has one.
-func flagError(name, value string, err error) error {
-	if strings.HasPrefix(err.Error(), "cannot ") {
-		return err
-	}
-	// strconv's errors name the function; the user wants the cause.
-	if cause := errors.Unwrap(err); cause != nil && strings.HasPrefix(err.Error(), "strconv.") {
-		err = cause
-	}
-	return fmt.Errorf("cannot parse --%s=%q: %w", name, value, err)
-}
-
-// nearestFlag is a hint for a flag that does not exist.
-func nearestFlag(fs *pflag.FlagSet, name string) string {
-	best, bestDistance := "", 3
-	fs.VisitAll(func(f *pflag.Flag) {
-		if f.Hidden {
-			return
-		}
-		if d := distance(f.Name, name); d < bestDistance {
-			best, bestDistance = f.Name, d
-		}
-	})
-	if best != "" {
-		return "there is --" + best
-	}
-	return "--help lists the flags"
-}
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = min(diagonal, row[j], row[j+1]) + 1
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
-}
-
-// setFunc makes a flag of a function that is called for each occurrence.
-type setFunc struct {
-	set    func(string) error
-	typ    string   // what help calls the value
-	values []string // what it completes to; nil: see flagValues
-}
-
-func (f setFunc) Set(s string) error { return f.set(s) }
-func (f setFunc) String() string     { return "" }
-func (f setFunc) Type() string       { return f.typ }
+func distance(a, b string) int { return flags.Distance(a, b) }
 
 // each adds a flag that calls set for each occurrence.
 func each(fs *pflag.FlagSet, name, typ, usage string, set func(string) error) *pflag.Flag {
-	return fs.VarPF(setFunc{set: set, typ: typ}, name, "", usage)
+	return flags.Each(fs, name, typ, usage, set)
 }

@@ -6,33 +6,17 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/rkt/rkt/internal/ui"
+	"github.com/rkt/rkt/internal/ui/page"
 	"github.com/spf13/pflag"
 )
 
-// Page is what there is to say about one command, for `rkt help`, the manual
-// pages and docs/commands.
-type Page struct {
-	Name        string // "rkt image list"
-	Short       string
-	Usage       string
-	Description string // paragraphs; lines that are indented are kept as they are
-	Commands    []Page // of the root and of nouns; only Name and Short are set
-	Options     []Option
-	Global      []Option
-	Examples    string
-	ExitStatus  string
-}
-
-// Option is a flag in a Page.
-type Option struct {
-	Flag  string // `--exec=PROGRAM`, `--no-legend`
-	Usage string
-	// Default is "" for none, else as it is to be shown, strings quoted.
-	Default string
-}
+// Page is what there is to say about one command, Option about one flag.
+type (
+	Page   = page.Page
+	Option = page.Option
+)
 
 const rootDescription = `rkt runs any container image as a pod, at the level of isolation you choose,
 with no daemon. Everything runs in the foreground, as a child of whoever called
@@ -67,10 +51,10 @@ func Pages() []Page {
 	pages := []Page{rootPage(c)}
 	for _, v := range verbs() {
 		c.verb = v.name
-		pages = append(pages, page(c, v.make(c)))
+		pages = append(pages, pageOf(c, v.make(c)))
 		for _, sub := range v.group {
 			c.verb = v.name + " " + sub.name
-			pages = append(pages, page(c, sub.make(c)))
+			pages = append(pages, pageOf(c, sub.make(c)))
 		}
 	}
 	return pages
@@ -82,7 +66,7 @@ func newCLI(s ui.Streams) *cli {
 
 func rootPage(c *cli) Page {
 	p := Page{
-		Name: "rkt", Short: "run container images as pods", Usage: "rkt [OPTION…] COMMAND [ARG…]",
+		Name: "rkt", Short: "run container images as pods", Usage: "rkt [OPTION…] COMMAND [ARG…]", Version: Version,
 		Description: rootDescription, Global: c.globalOptions(), ExitStatus: exitStatus,
 	}
 	for _, v := range verbs() {
@@ -91,11 +75,11 @@ func rootPage(c *cli) Page {
 	return p
 }
 
-// page describes cmd, which is called as c.verb.
-func page(c *cli, cmd *command) Page {
+// pageOf describes cmd, which is called as c.verb.
+func pageOf(c *cli, cmd *command) Page {
 	p := Page{
 		Name: "rkt " + c.verb, Short: cmd.short, Usage: usageLine(c.verb, cmd),
-		Description: strings.TrimSpace(cmd.long), Options: options(cmd.flags()), Global: c.globalOptions(),
+		Description: strings.TrimSpace(cmd.long), Options: page.Options(cmd.flags()), Global: c.globalOptions(),
 		Examples: strings.Trim(cmd.example, "\n"), ExitStatus: exitStatus,
 	}
 	switch c.verb {
@@ -121,41 +105,10 @@ func (c *cli) globalOptions() []Option {
 	g := newGlobals()
 	fs := pflag.NewFlagSet("rkt", pflag.ContinueOnError)
 	g.register(fs)
-	return options(fs)
+	return page.Options(fs)
 }
 
-// options lists the flags that are not hidden, by name.
-func options(fs *pflag.FlagSet) []Option {
-	var list []Option
-	fs.VisitAll(func(f *pflag.Flag) {
-		if f.Hidden || f.Deprecated != "" {
-			return
-		}
-		o := Option{Flag: "--" + f.Name}
-		word, usage := pflag.UnquoteUsage(f)
-		o.Usage = usage
-		switch {
-		case f.NoOptDefVal == "default": // bare --net, which is refused
-			o.Flag += "=" + word
-		case f.NoOptDefVal != "" && f.Value.Type() != "bool":
-			o.Flag += "[=" + word + "]"
-		case f.NoOptDefVal == "":
-			o.Flag += "=" + word
-		}
-		switch f.DefValue {
-		case "", "false", "[]":
-		default:
-			o.Default = f.DefValue
-			if f.Value.Type() == "string" {
-				o.Default = fmt.Sprintf("%q", f.DefValue)
-			}
-		}
-		list = append(list, o)
-	})
-	return list
-}
-
-func (c *cli) printRootHelp() error { return writePage(c.Out, rootPage(c)) }
+func (c *cli) printRootHelp() error { return page.Write(c.Out, rootPage(c)) }
 
 // printHelp prints the page of c.verb.
 func (c *cli) printHelp() error {
@@ -171,84 +124,7 @@ func (c *cli) printHelp() error {
 	if err != nil {
 		return err
 	}
-	return writePage(c.Out, page(plain, v.make(plain)))
-}
-
-// writePage prints rkt's layout of help.
-func writePage(w io.Writer, p Page) error {
-	var b strings.Builder
-	section := func(title, text string) {
-		if text != "" {
-			b.WriteString(title + ":\n" + strings.TrimRight(text, "\n") + "\n\n")
-		}
-	}
-	section("NAME", "\t"+p.Name+" - "+p.Short)
-	section("USAGE", "\t"+p.Usage)
-	if p.Name == "rkt" {
-		section("VERSION", "\t"+Version)
-	}
-	var rows []string
-	for _, sub := range p.Commands {
-		rows = append(rows, strings.TrimPrefix(sub.Name, p.Name+" ")+"\x00"+sub.Short)
-	}
-	section("COMMANDS", columns(rows))
-	section("DESCRIPTION", p.Description)
-	section("OPTIONS", optionText(p.Options))
-	section("GLOBAL OPTIONS", optionText(p.Global))
-	section("EXAMPLES", p.Examples)
-	section("EXIT STATUS", p.ExitStatus)
-	_, err := io.WriteString(w, strings.TrimRight(b.String(), "\n")+"\n")
-	return err
-}
-
-func optionText(list []Option) string {
-	var rows []string
-	for _, o := range list {
-		text := o.Usage
-		if o.Default != "" {
-			text += " (default " + o.Default + ")"
-		}
-		rows = append(rows, o.Flag+"\x00"+text)
-	}
-	return columns(rows)
-}
-
-// columns lays out rows of two cells; long second cells wrap at 100 columns.
-func columns(rows []string) string {
-	width := 0
-	for _, r := range rows {
-		left, _, _ := strings.Cut(r, "\x00")
-		if n := utf8.RuneCountInString(left); n > width && n <= 28 {
-			width = n
-		}
-	}
-	var b strings.Builder
-	for _, r := range rows {
-		left, right, _ := strings.Cut(r, "\x00")
-		n := utf8.RuneCountInString(left)
-		b.WriteString("  " + left)
-		if n > width {
-			b.WriteString("\n" + strings.Repeat(" ", width+4))
-		} else {
-			b.WriteString(strings.Repeat(" ", width+2-n))
-		}
-		at := width + 4
-		for i, word := range strings.Fields(right) {
-			if i > 0 {
-				if at+1+utf8.RuneCountInString(word) > 100 {
-					b.WriteString("\n" + strings.Repeat(" ", width+4))
-					at = width + 4
-				} else {
-					b.WriteByte(' ')
-					at++
-				}
-			}
-			b.WriteString(word)
-			at += utf8.RuneCountInString(word)
-		}
-		b.WriteByte('\n')
-	}
-	return b.String()
+	return page.Write(c.Out, pageOf(plain, v.make(plain)))
 }
 
 func newHelp(c *cli) *command {

@@ -129,7 +129,7 @@ func (c *cli) exportConverted(ctx context.Context, st *store.Store, rec image.Re
 	left := &skipped{c: c}
 	defer left.end()
 	return t.write(ctx, func(w io.Writer) error {
-		_, err := export.ACI(w, manifest, s, left.note)
+		_, err := export.ACI(w, manifest, s, export.Packing{Notes: left.note})
 		return err
 	})
 }

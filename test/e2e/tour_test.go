@@ -44,8 +44,12 @@ spec:
 `)
 	// rkt with its data directory, and the alias of the tour.
 	write(t, filepath.Join(dir, "bin", "rkt"), "#!/bin/sh\nexec '"+install.Bin("rkt")+"' --dir='"+h.Dir+"' "+strings.Join(h.Flags, " ")+" \"$@\"\n")
-	if err := os.Chmod(filepath.Join(dir, "bin", "rkt"), 0o700); err != nil {
-		t.Fatal(err)
+	write(t, filepath.Join(dir, "bin", "acbuild"), "#!/bin/sh\nexec '"+install.Bin("acbuild")+"' --dir='"+h.Dir+"' "+strings.Join(h.Flags[1:], " ")+" \"$@\"\n")
+	write(t, filepath.Join(dir, "hello"), "#!/bin/sh\necho hello\n")
+	for _, program := range []string{"bin/rkt", "bin/acbuild", "hello"} {
+		if err := os.Chmod(filepath.Join(dir, program), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	replace := strings.NewReplacer(
 		"docker://alpine", s.URL("tiny"),

@@ -25,11 +25,12 @@ import (
 
 // Refs in the layout that Layout returns.
 const (
-	Tiny  = "tiny"  // busybox, one gzip layer; no command
-	Plain = "plain" // the same without files of others than root; its upper layer replaces /data
-	Shell = "shell" // bash, coreutils and friends; two gzip layers; runs bash
-	Etcd  = "etcd"  // the layers of Shell, and etcd and etcdctl in a zstd layer
-	Nginx = "nginx" // the layers of Shell, and nginx in a gzip layer, logging to stdout
+	Tiny   = "tiny"   // busybox, one gzip layer; no command
+	Plain  = "plain"  // the same without files of others than root; its upper layer replaces /data
+	Shell  = "shell"  // bash, coreutils and friends; two gzip layers; runs bash
+	Etcd   = "etcd"   // the layers of Shell, and etcd and etcdctl in a zstd layer
+	Python = "python" // the layers of Shell, and the smallest python3 in a gzip layer
+	Nginx  = "nginx"  // the layers of Shell, and nginx in a gzip layer, logging to stdout
 )
 
 //go:embed *.go
@@ -43,7 +44,7 @@ func Layout() (string, error) {
 		return dir, nil
 	}
 	var sources []string
-	for _, s := range []*software{&tiny, &shell, &etcd, &nginx} {
+	for _, s := range []*software{&tiny, &shell, &etcd, &nginx, &python} {
 		if err := s.find(); err != nil {
 			return "", err
 		}
@@ -67,6 +68,7 @@ func build(dir string) error {
 	}
 	image := func(ref string, c layout.Config, layers ...layout.Layer) {
 		if err == nil {
+			c.History = true
 			_, err = l.AddImage(ref, c, layers...)
 		}
 	}
@@ -91,6 +93,7 @@ func build(dir string) error {
 	image(Nginx, layout.Config{
 		Env: []string{path}, Cmd: []string{"nginx", "-g", "daemon off;"}, ExposedPorts: map[string]struct{}{"80/tcp": {}}, StopSignal: "SIGQUIT",
 	}, base, etc, add(layout.Gzip, writeNginx))
+	image(Python, layout.Config{Env: []string{path, "LANG=C.UTF-8"}, Cmd: []string{"python3"}}, base, etc, add(layout.Gzip, python.write))
 	return err
 }
 

@@ -22,6 +22,7 @@ type software struct {
 	programs []string          // names on this machine's PATH
 	without  *software         // what a lower layer brings
 	trees    []string          // directories taken whole
+	packages []string          // Debian packages whose libraries are taken, as dpkg-query takes them
 	links    map[string]string // symbolic links to add
 	files    []file            // found by find
 }
@@ -36,8 +37,9 @@ var (
 		"bash", "dash", "cat", "ls", "id", "env", "echo", "sleep", "true", "false", "stat", "touch", "mkdir", "rm", "hostname", "uname",
 		"grep", "sed", "wc", "mknod", "chown", "chmod", "readlink", "sort", "head", "tail", "tr", "date", "find", "dd", "seq", "ps", "ln", "df", "stty", "tty"},
 		links: map[string]string{"usr/bin/sh": "dash"}}
-	etcd  = software{name: "etcd", programs: []string{"etcd", "etcdctl"}, without: &shell}
-	nginx = software{name: "nginx", programs: []string{"nginx"}, without: &shell, trees: []string{"/usr/lib/nginx/modules", "/usr/share/nginx"}}
+	python = software{name: "python", programs: []string{"python3"}, without: &shell, packages: []string{"libpython3.*-minimal"}}
+	etcd   = software{name: "etcd", programs: []string{"etcd", "etcdctl"}, without: &shell}
+	nginx  = software{name: "nginx", programs: []string{"nginx"}, without: &shell, trees: []string{"/usr/lib/nginx/modules", "/usr/share/nginx"}}
 )
 
 func applets(names ...string) map[string]string {
@@ -77,6 +79,11 @@ func (s *software) find() error {
 		if err != nil {
 			return fmt.Errorf("cannot make the %s image: %w (Debian packages: make test installs them)", s.name, err)
 		}
+		if real, err := filepath.EvalSymlinks(path); err == nil && real != path {
+			if err := add(real); err != nil { // what alternatives and versions stand for
+				return err
+			}
+		}
 		// ldd fails on static programs, which is an answer too.
 		out, _ := exec.Command("ldd", path).Output()
 		hosts := []string{path}
@@ -108,12 +115,37 @@ func (s *software) find() error {
 			return err
 		}
 	}
+	return s.libraries(add)
+}
+
+// libraries lists the files below /usr/lib of the packages.
+func (s *software) libraries(add func(host string) error) error {
+	for _, p := range s.packages {
+		names, err := exec.Command("dpkg-query", "-W", "-f=${db:Status-Status} ${Package}\n", p).Output()
+		var out []byte
+		for line := range strings.Lines(string(names)) {
+			if name, ok := strings.CutPrefix(strings.TrimSpace(line), "installed "); ok && err == nil {
+				out, err = exec.Command("dpkg-query", "-L", name).Output()
+			}
+		}
+		if err != nil || len(out) == 0 {
+			return fmt.Errorf("cannot make the %s image: no package %s (Debian packages: make test installs them)", s.name, p)
+		}
+		for _, path := range strings.Fields(string(out)) {
+			if fi, err := os.Lstat(path); err == nil && fi.Mode().IsRegular() && strings.HasPrefix(path, "/usr/lib/") {
+				if err := add(path); err != nil {
+					return err
+				}
+			}
+		}
+	}
 	return nil
 }
 
-// lookPath looks in the administrator's directories too.
+// lookPath looks in the system's directories first: what Debian's packages bring
+// is wanted, not what somebody has put before it.
 func lookPath(name string) (string, error) {
-	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin") {
+	for _, dir := range append([]string{"/usr/bin", "/bin", "/usr/sbin", "/sbin"}, filepath.SplitList(os.Getenv("PATH"))...) {
 		path := filepath.Join(dir, name)
 		if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
 			return path, nil

@@ -48,6 +48,8 @@ type Config struct {
 	ExposedPorts map[string]struct{} `json:"ExposedPorts,omitempty"`
 	StopSignal   string              `json:"StopSignal,omitempty"`
 	Labels       map[string]string   `json:"Labels,omitempty"`
+	// History: the configuration tells of each layer, as those of real images do.
+	History bool `json:"-"`
 }
 
 // A Layer is a blob in a layout, and the digest of the tar inside.
@@ -145,10 +147,19 @@ func (l *Layout) AddImageFor(ref string, p Platform, c Config, layers ...Layer) 
 		diffs = append(diffs, layer.DiffID)
 		descs = append(descs, layer.Descriptor)
 	}
-	config, err := l.AddJSON(ConfigType, map[string]any{
-		"architecture": p.Architecture, "os": p.OS, "created": "2026-01-01T00:00:00Z", "config": c,
+	const created = "2026-01-01T00:00:00Z"
+	doc := map[string]any{
+		"architecture": p.Architecture, "os": p.OS, "created": created, "config": c,
 		"rootfs": map[string]any{"type": "layers", "diff_ids": diffs},
-	})
+	}
+	if c.History {
+		steps := []map[string]string{}
+		for range layers {
+			steps = append(steps, map[string]string{"created": created, "created_by": "made for tests"})
+		}
+		doc["history"] = steps
+	}
+	config, err := l.AddJSON(ConfigType, doc)
 	if err != nil {
 		return config, err
 	}

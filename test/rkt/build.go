@@ -31,6 +31,7 @@ func Build(dir, tags string) (Install, error) {
 	libexec := filepath.Join(dir, "libexec", "rkt")
 	for program, out := range map[string]string{
 		"rkt":           filepath.Join(dir, "bin", "rkt"),
+		"acbuild":       filepath.Join(dir, "bin", "acbuild"),
 		"fetch":         filepath.Join(libexec, "fetch"),
 		"network":       filepath.Join(libexec, "network"),
 		"join":          filepath.Join(libexec, "join"),

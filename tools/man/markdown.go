@@ -6,23 +6,23 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/rkt/rkt/internal/cli"
+	"github.com/rkt/rkt/internal/ui/page"
 )
 
 // mark writes a page of docs/commands.
-func mark(p cli.Page, all []cli.Page) string {
+func mark(p page.Page, all []page.Page) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line("<!-- Written by `go run ./tools/man -markdown docs/commands`; change the texts in internal/cli. -->")
+	line("<!-- Written by `go run ./tools/man -markdown docs/commands`; change the texts in internal/cli and internal/build/cmd. -->")
 	line("# %s\n", p.Name)
 	line("%s%s.\n", strings.ToUpper(p.Short[:1]), p.Short[1:])
 	line("    %s\n", p.Usage)
-	for _, d := range parts(p.Description) {
-		if d.literal {
-			fence(&b, d.lines)
+	for _, d := range page.Parts(p.Description) {
+		if d.Literal {
+			fence(&b, d.Lines)
 			continue
 		}
-		line("%s\n", strings.Join(d.lines, "\n"))
+		line("%s\n", strings.Join(d.Lines, "\n"))
 	}
 	if len(p.Commands) > 0 {
 		line("## Commands\n\n| command | |\n|---|---|")
@@ -31,7 +31,7 @@ func mark(p cli.Page, all []cli.Page) string {
 		}
 		line("")
 	}
-	table := func(title string, list []cli.Option) {
+	table := func(title string, list []page.Option) {
 		if len(list) == 0 {
 			return
 		}
@@ -46,10 +46,10 @@ func mark(p cli.Page, all []cli.Page) string {
 		line("")
 	}
 	table("Options", p.Options)
-	if p.Name == "rkt" {
+	if p.Name == all[0].Name {
 		table("Global options", p.Global)
 	} else {
-		line("The [global options](README.md#global-options) may stand before the command or after it.\n")
+		line("The [global options](%s#global-options) may stand before the command or after it.\n", mdName(all[0]))
 	}
 	if p.Examples != "" {
 		line("## Examples\n")

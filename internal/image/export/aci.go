@@ -24,9 +24,9 @@ import (
 // ACI writes an App Container Image (appc 0.8.11, "Image Archives"),
 // uncompressed: the manifest, and the tree that s shows as its rootfs. It gives
 // the image's ID.
-func ACI(w io.Writer, manifest []byte, s *merge.Stack, notes func(what, path string)) (image.ID, error) {
+func ACI(w io.Writer, manifest []byte, s *merge.Stack, how Packing) (image.ID, error) {
 	sum := sha512.New()
-	p := newPacker(io.MultiWriter(w, sum), "rootfs/", notes)
+	p := newPacker(io.MultiWriter(w, sum), "rootfs/", how)
 	if err := p.file("manifest", manifest); err != nil {
 		return "", err
 	}

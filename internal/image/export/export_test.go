@@ -95,9 +95,9 @@ func TestACIByTar(t *testing.T) {
 	root := rich(t)
 	manifest := []byte(`{"acKind":"ImageManifest","acVersion":"0.8.11","name":"a"}`)
 	var one, two bytes.Buffer
-	id, err := ACI(&one, manifest, open(t, root), nil)
+	id, err := ACI(&one, manifest, open(t, root), Packing{})
 	must(t, err)
-	id2, err := ACI(&two, manifest, open(t, root), nil)
+	id2, err := ACI(&two, manifest, open(t, root), Packing{})
 	must(t, err)
 	if id != id2 || !bytes.Equal(one.Bytes(), two.Bytes()) {
 		t.Error("two tars of one tree differ")
@@ -149,7 +149,7 @@ func TestLayer(t *testing.T) {
 			unix.Close(fd)
 			var tar bytes.Buffer
 			c := Change{Layers: []string{p("lower")}, Upper: p("upper")}
-			id, size, err := c.Layer(&tar, nil)
+			id, size, err := c.Layer(&tar, Packing{})
 			must(t, err)
 			if size != int64(tar.Len()) {
 				t.Errorf("size %d, want %d", size, tar.Len())
@@ -207,7 +207,7 @@ func TestLayerOfMarks(t *testing.T) {
 		must(t, os.Mkdir(lower, 0o755))
 		must(t, os.MkdirAll(filepath.Join(upper, filepath.Dir(name)), 0o755))
 		must(t, os.WriteFile(filepath.Join(upper, name), nil, 0o644))
-		_, _, err := Change{Layers: []string{lower}, Upper: upper}.Layer(io.Discard, nil)
+		_, _, err := Change{Layers: []string{lower}, Upper: upper}.Layer(io.Discard, Packing{})
 		if err == nil || !strings.Contains(err.Error(), "would remove a file") {
 			t.Errorf("%s: %v", name, err)
 		}

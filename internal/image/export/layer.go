@@ -30,14 +30,22 @@ const (
 type Change struct {
 	Layers []string
 	Upper  string
+	// User: the marks are those of an ordinary user's mount (overlayfs option
+	// userxattr).
+	User bool
 }
 
-// open opens the image as it was and as the pod left it.
+// open opens the image as it was and as the pod left it. Without layers there is
+// no before: all of Upper is new.
 func (c Change) open() (before, after *merge.Stack, err error) {
-	if after, err = merge.Open(append(append([]string(nil), c.Layers...), c.Upper)...); err != nil {
-		return nil, nil, err
+	open := merge.Open
+	if c.User {
+		open = merge.OpenUser
 	}
-	if before, err = merge.Open(c.Layers...); err != nil {
+	if after, err = open(append(append([]string(nil), c.Layers...), c.Upper)...); err != nil || len(c.Layers) == 0 {
+		return nil, after, err
+	}
+	if before, err = open(c.Layers...); err != nil {
 		after.Close()
 		return nil, nil, err
 	}
@@ -46,35 +54,45 @@ func (c Change) open() (before, after *merge.Stack, err error) {
 
 // Layer writes the change as an OCI layer, an uncompressed tar, and gives its
 // digest and size.
-func (c Change) Layer(w io.Writer, notes func(what, path string)) (image.Digest, int64, error) {
+func (c Change) Layer(w io.Writer, how Packing) (image.Digest, int64, error) {
 	before, after, err := c.open()
 	if err != nil {
 		return "", 0, err
 	}
-	defer before.Close()
 	defer after.Close()
+	if before != nil {
+		defer before.Close()
+	}
 	top, err := os.Open(c.Upper)
 	if err != nil {
 		return "", 0, err
 	}
 	defer top.Close()
 	sum, size := sha256.New(), &counter{}
-	l := layer{newPacker(io.MultiWriter(w, sum, size), "", notes)}
-	was, err := before.Root()
-	if err != nil {
-		return "", 0, err
+	l := layer{newPacker(io.MultiWriter(w, sum, size), "", how), "trusted.overlay."}
+	var was *merge.Entry
+	if before != nil {
+		if was, err = before.Root(); err != nil {
+			return "", 0, err
+		}
 	}
 	is, err := after.Root()
 	if err != nil {
 		return "", 0, err
 	}
-	written, err := merge.Raw(top).Root()
+	raw := merge.Raw
+	if c.User {
+		raw, l.marks = merge.RawUser, "user.overlay."
+	}
+	written, err := raw(top).Root()
 	if err != nil {
 		return "", 0, err
 	}
-	same, err := sameDirectory(was, is, written)
-	if err != nil {
-		return "", 0, err
+	same := false
+	if was != nil {
+		if same, err = sameDirectory(was, is, written); err != nil {
+			return "", 0, err
+		}
 	}
 	if !same {
 		if err := l.entry(is); err != nil {
@@ -110,7 +128,10 @@ func sameDirectory(was, is, written *merge.Entry) (bool, error) {
 	return len(list) == 0, err
 }
 
-type layer struct{ *packer }
+type layer struct {
+	*packer
+	marks string // what overlayfs's marks begin with
+}
 
 // dir writes what a directory of the upper tree changes: written is that
 // directory itself, is the merged one, was the image's, nil if it had none or
@@ -161,8 +182,8 @@ func (l layer) change(written, is, was *merge.Entry) error {
 	if err != nil {
 		return err
 	}
-	_, renamed := xattrs[merge.Marks()+"redirect"]
-	opaque := string(xattrs[merge.Marks()+"opaque"]) == "y" || renamed
+	_, renamed := xattrs[l.marks+"redirect"]
+	opaque := string(xattrs[l.marks+"opaque"]) == "y" || renamed
 	if err := l.entry(is); err != nil {
 		return err
 	}

@@ -126,7 +126,7 @@ func copyProven(w io.Writer, b Blob) error {
 
 // Archive writes the image as an OCI layout in an uncompressed tar.
 func (o OCI) Archive(w io.Writer, name string) error {
-	p := newPacker(w, "", nil)
+	p := newPacker(w, "", Packing{})
 	idx, err := o.Index(name)
 	if err != nil {
 		return err
@@ -171,7 +171,7 @@ func (p *packer) blob(name string, b Blob) error {
 // they are stored, for docker and its like take them compressed. names are
 // REPOSITORY:TAG.
 func (o OCI) DockerArchive(w io.Writer, names []string) error {
-	p := newPacker(w, "", nil)
+	p := newPacker(w, "", Packing{})
 	type image struct {
 		Config   string
 		RepoTags []string

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -24,20 +25,54 @@ import (
 
 const paxXattr = "SCHILY.xattr."
 
-// packer writes entries of trees into one tar.
-type packer struct {
-	tw     *tar.Writer
-	prefix string                  // "" or "rootfs/"
-	linked map[merge.Inode]string  // files with several names, by the name of the first
-	notes  func(what, path string) // told of what a tar cannot hold
-	buf    []byte
+// Packing says how trees become tars. The zero value writes what is there.
+type Packing struct {
+	// Notes is told of what a tar cannot hold; nil is nobody.
+	Notes func(what, path string)
+	// Latest, unless zero, takes the place of every later modification time
+	// (SOURCE_DATE_EPOCH).
+	Latest time.Time
+	// OwnIsRoot: what belongs to the calling user is written as root's.
+	OwnIsRoot bool
 }
 
-func newPacker(w io.Writer, prefix string, notes func(what, path string)) *packer {
-	if notes == nil {
-		notes = func(string, string) {}
+// packer writes entries of trees into one tar.
+type packer struct {
+	Packing
+	tw       *tar.Writer
+	prefix   string                 // "" or "rootfs/"
+	linked   map[merge.Inode]string // files with several names, by the name of the first
+	uid, gid uint32                 // the caller's
+	buf      []byte
+}
+
+func newPacker(w io.Writer, prefix string, how Packing) *packer {
+	if how.Notes == nil {
+		how.Notes = func(string, string) {}
 	}
-	return &packer{tw: tar.NewWriter(w), prefix: prefix, linked: map[merge.Inode]string{}, notes: notes, buf: make([]byte, 1<<20)}
+	return &packer{Packing: how, tw: tar.NewWriter(w), prefix: prefix, linked: map[merge.Inode]string{},
+		uid: uint32(os.Getuid()), gid: uint32(os.Getgid()), buf: make([]byte, 1<<20)}
+}
+
+// header is what of an entry's attributes every kind of entry has.
+func (p *packer) header(e *merge.Entry) *tar.Header {
+	hdr := &tar.Header{
+		Name: p.name(e.Path, e.IsDir()), Format: tar.FormatPAX,
+		Mode: int64(e.Stat.Mode & 0o7777), Uid: int(e.Stat.Uid), Gid: int(e.Stat.Gid),
+		ModTime: time.Unix(e.Stat.Mtim.Unix()),
+	}
+	if !p.Latest.IsZero() && hdr.ModTime.After(p.Latest) {
+		hdr.ModTime = p.Latest
+	}
+	if p.OwnIsRoot {
+		if e.Stat.Uid == p.uid {
+			hdr.Uid = 0
+		}
+		if e.Stat.Gid == p.gid {
+			hdr.Gid = 0
+		}
+	}
+	return hdr
 }
 
 // tree writes e and all below it.
@@ -70,11 +105,7 @@ func (p *packer) write(e *merge.Entry) error {
 	if p.prefix == "" && strings.HasPrefix(base(e.Path), whiteoutPrefix) {
 		return errors.New("in a layer such a name would remove a file")
 	}
-	hdr := &tar.Header{
-		Name: p.name(e.Path, e.IsDir()), Format: tar.FormatPAX,
-		Mode: int64(e.Stat.Mode & 0o7777), Uid: int(e.Stat.Uid), Gid: int(e.Stat.Gid),
-		ModTime: time.Unix(e.Stat.Mtim.Unix()),
-	}
+	hdr := p.header(e)
 	switch e.Type() {
 	case unix.S_IFDIR:
 		hdr.Typeflag = tar.TypeDir
@@ -91,7 +122,7 @@ func (p *packer) write(e *merge.Entry) error {
 		}
 		hdr.Devmajor, hdr.Devminor = int64(unix.Major(uint64(e.Stat.Rdev))), int64(unix.Minor(uint64(e.Stat.Rdev)))
 	default:
-		p.notes("socket", e.Path) // nothing listens in a copy
+		p.Notes("socket", e.Path) // nothing listens in a copy
 		return nil
 	}
 	if !e.IsDir() && e.Stat.Nlink > 1 {

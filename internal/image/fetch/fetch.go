@@ -7,6 +7,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,6 +67,8 @@ type Options struct {
 	Progress string
 	// Stderr is where progress and warnings go; nil is nowhere.
 	Stderr *os.File
+	// Name is what the user called: what messages begin with; "" is rkt.
+	Name string
 	// UserAgent is sent to registries.
 	UserAgent string
 	// StallMillis and RetryMillis are wire.Request's; 0 is the usual.
@@ -83,7 +86,7 @@ func (o Options) unpackers() int {
 
 func (o Options) say(format string, args ...any) {
 	if o.Stderr != nil {
-		fmt.Fprintf(o.Stderr, "rkt: "+format+"\n", args...)
+		fmt.Fprintf(o.Stderr, cmp.Or(o.Name, "rkt")+": "+format+"\n", args...)
 	}
 }
 

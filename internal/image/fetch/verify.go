@@ -24,38 +24,12 @@ func checkSignatures(ctx context.Context, opt Options, req wire.VerifyRequest, d
 	if len(text) > wire.MaxVerify {
 		return wire.VerifyReply{}, errors.New("cannot check signatures: there is too much of them")
 	}
-	inR, inW, err := newPipe()
-	if err != nil {
-		return wire.VerifyReply{}, err
-	}
-	outR, outW, err := newPipe()
-	if err != nil {
-		_, _ = inR.Close(), inW.Close()
-		return wire.VerifyReply{}, err
-	}
-	c := wall.Command{Kind: wall.Verify, Path: opt.Helper, Args: []string{string(wall.Verify)}, Files: []*os.File{inR, outW, nil}, Note: opt.note}
-	if data != nil {
-		c.Files = append(c.Files, data)
-	}
-	proc, err := c.Start(ctx)
-	_, _ = inR.Close(), outW.Close()
-	if err != nil {
-		_, _ = inW.Close(), outR.Close()
-		return wire.VerifyReply{}, err
-	}
-	go func() {
-		_, _ = inW.Write(text) // one that is gone answers nothing
-		_ = inW.Close()
-	}()
+	c := wall.Command{Kind: wall.Verify, Path: opt.Helper, Args: []string{string(wall.Verify)}, Note: opt.note}
 	var reply wire.VerifyReply
-	rerr := wire.NewReceiver(outR).Receive(&reply)
-	_ = outR.Close() // whatever more it would say
-	werr := proc.Wait()
+	if err := question(ctx, c, text, data, &reply); err != nil {
+		return wire.VerifyReply{}, fmt.Errorf("cannot check signatures: %w", err)
+	}
 	switch {
-	case ctx.Err() != nil:
-		return wire.VerifyReply{}, context.Cause(ctx)
-	case rerr != nil:
-		return wire.VerifyReply{}, fmt.Errorf("the helper that checks signatures ended without an answer: %w", errors.Join(werr, rerr))
 	case reply.Err != nil:
 		return wire.VerifyReply{}, reply.Err
 	case len(reply.Keys) != len(req.Keys), len(reply.By) != len(req.Signed), len(reply.Usable) != len(req.PublicKeys):

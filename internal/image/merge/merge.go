@@ -78,6 +78,11 @@ func Raw(root *os.File) *Stack {
 	return &Stack{roots: []*os.File{root}, raw: true, marks: Marks()}
 }
 
+// RawUser is Raw for a tree with the marks of an ordinary user's mount.
+func RawUser(root *os.File) *Stack {
+	return &Stack{roots: []*os.File{root}, raw: true, marks: userMarks}
+}
+
 // Close closes the trees that Open opened.
 func (s *Stack) Close() {
 	for _, f := range s.roots {

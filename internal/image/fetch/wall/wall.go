@@ -24,10 +24,12 @@ type Kind string
 const (
 	Get         Kind = "get"          // an image from a registry
 	Read        Kind = "read"         // an image from a layout or an archive
+	Push        Kind = "push"         // an image into a registry
 	Unpack      Kind = "unpack"       // a stream into a directory
 	Look        Kind = "look"         // an ACI's ID and manifest, without unpacking it
 	Inflate     Kind = "inflate"      // not the helper: igzip, unpigz or xz
 	Verify      Kind = "verify"       // keys and signatures, and the file that was signed
+	Sign        Kind = "sign"         // a signature by the user's own key
 	Plain       Kind = "plain"        // a stream, decompressed
 	Gzip        Kind = "gzip"         // a stream, compressed
 	PodManifest Kind = "pod-manifest" // a Kubernetes Pod into an appc manifest
@@ -69,6 +71,9 @@ func Of(k Kind) (row Row, ok bool) {
 	switch k {
 	case Get:
 		return Row{Connects: true, Reads: network(), Memory: 2 * gib, Descriptors: 512}, true
+	case Push:
+		// A descriptor for each layer.
+		return Row{Connects: true, Reads: network(), Memory: 2 * gib, Descriptors: 1024}, true
 	case Read:
 		// A compressed archive is decompressed into a scratch file.
 		return Row{Asks: true, Memory: 2 * gib, File: 256 * gib, Descriptors: 256}, true
@@ -77,7 +82,7 @@ func Of(k Kind) (row Row, ok bool) {
 	case Inflate:
 		return Row{Foreign: true, Runs: libraries(), Reads: []string{"/etc/ld.so.cache", "/etc/ld.so.preload"},
 			Memory: 512 * mib, Descriptors: 32}, true
-	case PodManifest, YAML, Look, Verify, Plain, Gzip:
+	case PodManifest, YAML, Look, Verify, Sign, Plain, Gzip:
 		return Row{Memory: 1 * gib, Descriptors: 32}, true
 	}
 	return Row{}, false

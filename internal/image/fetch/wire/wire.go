@@ -30,6 +30,12 @@
 // the user wrote and runs programs of the user's, so it runs as the user, and
 // behind no wall; nothing of a stranger's comes near it.
 //
+// # fetch push
+//
+// Descriptor 0 is one PushRequest, 1 one PushReply, both as JSON lines; 2 is for
+// what the user may read; from FirstLane on follow the files of those of
+// PushRequest.Blobs that have no Data, in their order, open for reading.
+//
 // # fetch plain, fetch gzip
 //
 // Descriptor 0 is a stream, 1 the same decompressed or compressed.

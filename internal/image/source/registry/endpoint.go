@@ -3,6 +3,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -34,6 +35,7 @@ type endpoint struct {
 	host    string
 	repo    string
 	schemes []string // to be tried in this order
+	actions string   // what a token is asked for; "" is to pull
 	// sendSecrets: credentials may travel over plain http.
 	sendSecrets bool
 
@@ -84,7 +86,7 @@ func (e *endpoint) handshake(ctx context.Context, scheme string) (rt http.RoundT
 	only := &oneScheme{inner: e.im.transport, host: reg.RegistryStr(), scheme: scheme, agent: e.im.req.UserAgent, httpOK: e.plainOK(scheme)}
 	ctx, cancel := context.WithTimeoutCause(ctx, 4*e.im.Stall, e.peer().Stalled())
 	defer cancel()
-	rt, err = transport.NewWithContext(ctx, reg, auth, only, []string{"repository:" + e.repo + ":pull"})
+	rt, err = transport.NewWithContext(ctx, reg, auth, only, []string{"repository:" + e.repo + ":" + cmp.Or(e.actions, "pull")})
 	if err == nil {
 		return rt, true, nil
 	}

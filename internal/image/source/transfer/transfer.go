@@ -160,3 +160,17 @@ func (b *watched) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// Sends is what the exchange sends, under watch: each read of it shows that the
+// other side took what came before.
+func (w *Watch) Sends(r io.Reader) io.Reader { return &sent{r, w} }
+
+type sent struct {
+	io.Reader
+	w *Watch
+}
+
+func (s *sent) Read(p []byte) (int, error) {
+	s.w.timer.Reset(s.w.stall)
+	return s.Reader.Read(p)
+}

@@ -1,34 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package page
 
 import (
 	"fmt"
 	"strings"
-
-	"github.com/rkt/rkt/internal/cli"
 )
 
-// roff writes a page in the man macros (groff_man(7)).
-func roff(p cli.Page, all []cli.Page) string {
+// FileName is "rkt-image-list".
+func FileName(p Page) string { return strings.ReplaceAll(p.Name, " ", "-") }
+
+// Roff writes a page in the man macros (groff_man(7)).
+func Roff(p Page, all []Page) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line(".TH %s 1 \"\" %s \"rkt\"", quote(strings.ToUpper(fileName(p))), quote("rkt "+cli.Version))
+	program, version, _ := strings.Cut(all[0].Name+" "+all[0].Version, " ")
+	line(".TH %s 1 \"\" %s %s", quote(strings.ToUpper(FileName(p))), quote(program+" "+version), quote(program))
 	line(".SH NAME")
-	line("%s \\- %s", escape(fileName(p)), escape(p.Short))
+	line("%s \\- %s", escape(FileName(p)), escape(p.Short))
 	line(".SH SYNOPSIS")
 	line(".B %s", escape(p.Name))
 	line("%s", escape(strings.TrimSpace(strings.TrimPrefix(p.Usage, p.Name))))
 	line(".SH DESCRIPTION")
-	for i, d := range parts(p.Description) {
+	for i, d := range Parts(p.Description) {
 		switch {
-		case d.literal:
-			literal(&b, d.lines)
+		case d.Literal:
+			literal(&b, d.Lines)
 		case i > 0:
 			line(".PP")
 			fallthrough
 		default:
-			for _, l := range d.lines {
+			for _, l := range d.Lines {
 				line("%s", escape(l))
 			}
 		}
@@ -36,23 +38,23 @@ func roff(p cli.Page, all []cli.Page) string {
 	if len(p.Commands) > 0 {
 		line(".SH COMMANDS")
 		for _, c := range p.Commands {
-			line(".TP\n.BR %s (1)\n%s", escape(fileName(c)), escape(c.Short))
+			line(".TP\n.BR %s (1)\n%s", escape(FileName(c)), escape(c.Short))
 		}
 	}
-	options(&b, "OPTIONS", p.Options)
-	options(&b, "GLOBAL OPTIONS", p.Global)
+	roffOptions(&b, "OPTIONS", p.Options)
+	roffOptions(&b, "GLOBAL OPTIONS", p.Global)
 	if p.Examples != "" {
 		line(".SH EXAMPLES")
 		literal(&b, strings.Split(p.Examples, "\n"))
 	}
 	line(".SH \"EXIT STATUS\"")
 	literal(&b, strings.Split(p.ExitStatus, "\n"))
-	if p.Name != "rkt" {
+	if p.Name != program {
 		line(".SH \"SEE ALSO\"")
-		see := []string{".BR rkt (1)"}
+		see := []string{".BR " + program + " (1)"}
 		for _, o := range all {
 			if o.Name != p.Name && strings.HasPrefix(o.Name, p.Name+" ") {
-				see = append(see, ".BR "+escape(fileName(o))+" (1)")
+				see = append(see, ".BR "+escape(FileName(o))+" (1)")
 			}
 		}
 		line("%s", strings.Join(see, " ,\n"))
@@ -60,7 +62,7 @@ func roff(p cli.Page, all []cli.Page) string {
 	return b.String()
 }
 
-func options(b *strings.Builder, title string, list []cli.Option) {
+func roffOptions(b *strings.Builder, title string, list []Option) {
 	if len(list) == 0 {
 		return
 	}
@@ -97,3 +99,27 @@ func escape(s string) string {
 }
 
 func quote(s string) string { return `"` + strings.ReplaceAll(escape(s), `"`, `\(dq`) + `"` }
+
+// Part is a piece of a description: a paragraph, or lines to be kept as they are.
+type Part struct {
+	Literal bool
+	Lines   []string
+}
+
+// Parts takes a description apart.
+func Parts(text string) (list []Part) {
+	for line := range strings.SplitSeq(text, "\n") {
+		literal := strings.HasPrefix(line, " ")
+		switch n := len(list); {
+		case line == "":
+			list = append(list, Part{})
+		case n > 0 && len(list[n-1].Lines) > 0 && list[n-1].Literal == literal:
+			list[n-1].Lines = append(list[n-1].Lines, line)
+		case n > 0 && len(list[n-1].Lines) == 0:
+			list[n-1] = Part{literal, []string{line}}
+		default:
+			list = append(list, Part{literal, []string{line}})
+		}
+	}
+	return list
+}
