@@ -285,7 +285,7 @@ func TestRootlessIsTheUser(t *testing.T) {
 	}
 	// What a pod leaves with its set-user-id bit is nobody else's to run.
 	h.Must(append([]string{"run", "--net=none", id}, sh("cp /bin/busybox /su && chmod 4755 /su")...)...)
-	found, err := filepath.Glob(h.Dir + "/pods/*/*/upper-*/su")
+	found, err := filepath.Glob(h.Dir + "/pods/*/*/private/upper-*/su")
 	if err != nil || len(found) != 1 {
 		t.Fatalf("%v, %v", found, err)
 	}

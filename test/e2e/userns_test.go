@@ -154,8 +154,8 @@ func TestPrivateUsers(t *testing.T) {
 	upper := filepath.Join(h.Dir, "pods/run", uuid)
 	for path, want := range map[string]string{
 		dir + "/file": "1000:1001", dir + "/of-root": "0:0", dir + "/d": "0:0", dir + "/of-alice": "1000:1001",
-		upper + "/upper-a/srv/of-root": "0:0", upper + "/upper-a/srv/of-alice": "1000:1001", upper + "/upper-a": "0:0",
-		upper + "/volumes/empty": "7:8", upper + "/volumes/empty/of-root": "0:0", upper + "/log/a": "0:0", upper + "/contract.json": "0:0",
+		upper + "/private/upper-a/srv/of-root": "0:0", upper + "/private/upper-a/srv/of-alice": "1000:1001", upper + "/private/upper-a": "0:0",
+		upper + "/private/volumes/empty": "7:8", upper + "/private/volumes/empty/of-root": "0:0", upper + "/private/log/a": "0:0", upper + "/contract.json": "0:0",
 	} {
 		if got := owner(t, path); got != want {
 			t.Errorf("on the disk %s is %s's, want %s", path, got, want)

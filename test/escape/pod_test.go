@@ -133,7 +133,7 @@ func TestEscapeLitter(t *testing.T) {
 		if err != nil || len(pods) != 1 {
 			t.Fatal(pods, err)
 		}
-		upper, err := filepath.Glob(pods[0] + "/upper-*")
+		upper, err := filepath.Glob(pods[0] + "/private/upper-*")
 		if err != nil || len(upper) != 1 {
 			t.Fatal(upper, err)
 		}
