@@ -124,7 +124,7 @@ func (m *Machine) helpers() []Finding {
 	for _, h := range []struct {
 		name   string
 		needed bool
-	}{{"stage1-native", true}, {"stage1-native.json", true}, {"fetch", false}, {"network", false}} {
+	}{{"stage1-native", true}, {"stage1-native.json", true}, {"fetch", false}, {"network", false}, {"join", m.UID != 0}, {"stage1-fly", false}} {
 		path := filepath.Join(dir, h.name)
 		st, err := os.Stat(path)
 		if err == nil && !strings.HasSuffix(h.name, ".json") && st.Mode().Perm()&0o111 == 0 {
