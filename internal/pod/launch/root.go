@@ -5,14 +5,12 @@ package launch
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/rkt/rkt/internal/linux/mount"
+	"github.com/rkt/rkt/internal/linux/overlay"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
@@ -83,10 +81,8 @@ func (t *trees) parent(path string) (int, error) {
 }
 
 // mountRoot stacks the app's layers and its writable directory, and returns the
-// mount, which is nowhere yet and ends with its descriptor. Options are
-// descriptors in place of paths: fsconfig(2) takes 255 bytes a value, and the
-// host's paths do not show in the pod's mountinfo. "volatile": what a pod wrote
-// need not be on disk before its mounts can end. No device works in it.
+// mount, which is nowhere yet and ends with its descriptor. "volatile": what a pod
+// wrote need not be on disk before its mounts can end. No device works in it.
 func (t *trees) mountRoot(app *contract.App, extra []string) (int, error) {
 	if len(app.Layers) == 0 {
 		return -1, errors.New("its image has no layers")
@@ -97,60 +93,23 @@ func (t *trees) mountRoot(app *contract.App, extra []string) (int, error) {
 			unix.Close(fd)
 		}
 	}()
-	open := func(inPod bool, path string) (string, error) {
+	open := func(inPod bool, path string) error {
 		fd, err := t.open(inPod, path)
-		if err != nil {
-			return "", err
+		if err == nil {
+			fds = append(fds, fd)
 		}
-		fds = append(fds, fd)
-		return strconv.Itoa(fd), nil
+		return err
 	}
-	lower := make([]string, 0, len(app.Layers))
-	for i := len(app.Layers) - 1; i >= 0; i-- { // overlayfs lists the topmost first
-		name, err := open(false, app.Layers[i])
-		if err != nil {
+	for i := len(app.Layers) - 1; i >= 0; i-- { // the topmost first
+		if err := open(false, app.Layers[i]); err != nil {
 			return -1, err
 		}
-		lower = append(lower, name)
 	}
-	upper, err := open(true, lifecycle.Below(app.Upper))
-	if err != nil {
-		return -1, err
-	}
-	work, err := open(true, lifecycle.Below(app.Work))
-	if err != nil {
-		return -1, err
-	}
-	var options []string
-	if joined := "lowerdir=" + strings.Join(lower, ":"); len(joined) < 250 {
-		options = []string{joined}
-	} else {
-		for _, name := range lower { // since Linux 6.7
-			options = append(options, "lowerdir+="+name)
+	for _, path := range []string{app.Upper, app.Work} {
+		if err := open(true, lifecycle.Below(path)); err != nil {
+			return -1, err
 		}
 	}
-	options = append(append(options, "upperdir="+upper, "workdir="+work, "volatile"), extra...)
-	root := -1
-	err = inDirectory("/proc/self/fd", func() (err error) {
-		root, err = mount.New("overlay", unix.MOUNT_ATTR_NODEV, options...)
-		return err
-	})
-	return root, err
-}
-
-// inDirectory runs do with dir as working directory and comes back.
-func inDirectory(dir string, do func() error) error {
-	back, err := unix.Open(".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return os.NewSyscallError("open", err)
-	}
-	defer unix.Close(back)
-	if err := unix.Chdir(dir); err != nil {
-		return fmt.Errorf("cannot enter %s: %w", dir, err)
-	}
-	err = do()
-	if back := unix.Fchdir(back); err == nil && back != nil {
-		err = os.NewSyscallError("fchdir", back)
-	}
-	return err
+	n := len(app.Layers)
+	return overlay.New(fds[:n], fds[n], fds[n+1], unix.MOUNT_ATTR_NODEV, append([]string{"volatile"}, extra...)...)
 }
