@@ -13,8 +13,10 @@ import (
 
 	"github.com/rkt/rkt/internal/config"
 	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/linux/userns"
 	"github.com/rkt/rkt/internal/rootless"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 )
 
 // defaultDataDir is where root's data lies unless --dir or a paths.d file says
@@ -82,12 +84,29 @@ func (g *globals) dataDir() (string, error) {
 	// A directory that does not exist yet is made by the room that needs it.
 	switch real, err := filepath.EvalSymlinks(abs); {
 	case err == nil:
-		return real, nil
+		return real, ownData(real)
 	case errors.Is(err, fs.ErrNotExist):
 		return abs, nil
 	default:
 		return "", fmt.Errorf("cannot use data directory %q: %w", dir, err)
 	}
+}
+
+// ownData refuses the machine's root a data directory of another's: its documents
+// say what rkt is to execute, mount and remove. Root of a user namespace cannot do
+// what its maker may not.
+func ownData(dir string) error {
+	if os.Geteuid() != 0 || !userns.Initial() {
+		return nil
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return fmt.Errorf("cannot use data directory %q: %w", dir, err)
+	}
+	if st.Uid != 0 {
+		return hint.Wrap(fmt.Errorf("cannot use data directory %q: it is user %d's", dir, st.Uid), "run rkt as that user")
+	}
+	return nil
 }
 
 // userDir is an ordinary user's data directory.

@@ -122,6 +122,8 @@ func execute(join string, ns *os.File, argv []string) error {
 	}
 	defer unix.Close(fd)
 	vector := append([]string{join, strconv.Itoa(fd), self}, argv...)
+	// Of two the first would count, and that is the caller's.
+	_ = os.Unsetenv(envUID)
 	env := append(os.Environ(), envUID+"="+strconv.Itoa(os.Geteuid()))
 	if err := syscall.Exec(join, vector, env); err != nil {
 		return fmt.Errorf("cannot execute %q: %w", join, err)

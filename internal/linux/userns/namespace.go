@@ -100,8 +100,13 @@ func (n *Namespace) Join(kinds int) error {
 
 // Release has the process end that made the namespaces; what has joined them, and
 // FD, keep them. Nobody waits for its end before Close: it has not even had to run
-// so far, and where processors are short it would be long until it does.
-func (n *Namespace) Release() { n.maker.End() }
+// so far, and where processors are short it would be long until it does. After
+// Close it does nothing.
+func (n *Namespace) Release() {
+	if n.maker != nil {
+		n.maker.End()
+	}
+}
 
 // Close ends what New began, and closes FD.
 func (n *Namespace) Close() {

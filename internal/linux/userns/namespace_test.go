@@ -201,6 +201,7 @@ func TestMakerDiesWithUs(t *testing.T) {
 		}
 		pid := n.maker.PID()
 		n.Close()
+		n.Release()
 		if _, err := os.Stat("/proc/" + strconv.Itoa(pid)); !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("after Close: %w", err)
 		}

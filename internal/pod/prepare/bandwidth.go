@@ -35,8 +35,26 @@ func limitBandwidth(c *contract.Pod, apps []*app) error {
 	return nil
 }
 
-// checkBandwidth refuses a limit of the network that could not be kept.
-func checkBandwidth(c *contract.Pod, insecure contract.Insecure) error {
+// named tells whether the app's retain set has the capability: neither the default
+// set nor what a remove set leaves of it was asked for.
+func named(m *pod.Manifest, app, capability string) bool {
+	for _, a := range m.Apps {
+		if a.Name != app {
+			continue
+		}
+		retained := func(i image.Isolator) bool { return i.Name == pod.IsolatorCapsRetain }
+		if !slices.ContainsFunc(a.App.Isolators, retained) {
+			return false
+		}
+		is, err := pod.Isolate(a.App.Isolators)
+		return err == nil && slices.Contains(is.Capabilities, capability)
+	}
+	return false
+}
+
+// checkBandwidth refuses a limit of the network that could not be kept, and takes
+// CAP_NET_RAW from apps that have it by default.
+func checkBandwidth(c *contract.Pod, m *pod.Manifest, insecure contract.Insecure) error {
 	if c.NetworkBandwidth == 0 {
 		return nil
 	}
@@ -44,9 +62,18 @@ func checkBandwidth(c *contract.Pod, insecure contract.Insecure) error {
 		return fmt.Errorf("isolator %q cannot be enforced with --net=host: the pod's network is the host's", pod.IsolatorNetworkBandwidth)
 	}
 	for i := range c.Apps {
+		if named(m, c.Apps[i].Name, "CAP_NET_RAW") || slices.Contains(c.Apps[i].Ambient, "CAP_NET_RAW") {
+			return fmt.Errorf("isolator %q cannot be enforced: app %q has CAP_NET_RAW, with which it could send past the queue", pod.IsolatorNetworkBandwidth, c.Apps[i].Name)
+		}
 		if insecure.Capabilities || slices.Contains(c.Apps[i].Capabilities, "CAP_NET_ADMIN") {
 			return fmt.Errorf("isolator %q cannot be enforced: app %q has CAP_NET_ADMIN, with which it could lift the limit", pod.IsolatorNetworkBandwidth, c.Apps[i].Name)
 		}
+		// Packet sockets can go past the queue (packet(7), PACKET_QDISC_BYPASS).
+		have := c.Apps[i].Capabilities
+		if have == nil {
+			have = pod.DefaultCapabilities()
+		}
+		c.Apps[i].Capabilities = slices.DeleteFunc(slices.Clone(have), func(s string) bool { return s == "CAP_NET_RAW" })
 	}
 	return nil
 }

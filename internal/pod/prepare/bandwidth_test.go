@@ -3,6 +3,7 @@
 package prepare
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/rkt/rkt/internal/image"
@@ -50,6 +51,19 @@ func TestNetworkBandwidth(t *testing.T) {
 	f.req.Isolators = []image.Isolator{limit("1M")}
 	f.app().CapsRetain = []string{"CAP_NET_ADMIN"}
 	f.refused("resource/network-bandwidth", "CAP_NET_ADMIN")
+	f = newFixture(t)
+	f.req.Isolators = []image.Isolator{limit("1M")}
+	f.app().CapsRetain = []string{"CAP_NET_RAW"}
+	f.refused("resource/network-bandwidth", "CAP_NET_RAW")
+	for _, remove := range [][]string{nil, {"CAP_KILL"}} {
+		f = newFixture(t)
+		f.app().CapsRemove = remove
+		f.req.Isolators = []image.Isolator{limit("1M")}
+		_, doc, _ := f.pod()
+		if have := doc.Apps[0].Capabilities; len(have) != len(pod.DefaultCapabilities())-1-len(remove) || slices.Contains(have, "CAP_NET_RAW") {
+			t.Errorf("without %v: %v", remove, have)
+		}
+	}
 	f = newFixture(t)
 	f.req.Isolators = []image.Isolator{limit("1M")}
 	f.req.Options.Insecure.Capabilities = true

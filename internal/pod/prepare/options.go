@@ -101,7 +101,7 @@ func (o Options) apply(c *contract.Pod, m *pod.Manifest, f *Flavor) error {
 	if err := o.applyInteractive(c, f); err != nil {
 		return err
 	}
-	if err := checkBandwidth(c, o.Insecure); err != nil {
+	if err := checkBandwidth(c, m, o.Insecure); err != nil {
 		return err
 	}
 	c.Insecure = o.Insecure

@@ -6,6 +6,8 @@
 // The host's ids are cut into slots of 65,536. Each has a file in Dir, and who
 // holds its lock has the slot: the pod's processes inherit it, so it is given
 // back with the last of them, however they end. No other record could be wrong.
+// With CAP_SYS_PTRACE in the pod only rkt outside of it has the lock: it is given
+// back milliseconds before the last process is reaped (docs/decisions/0008).
 package users
 
 import (
@@ -239,7 +241,7 @@ func (h Host) collect(name string) error {
 		return err
 	}
 	failpoint.Hit("users/before-remove")
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if removed, err := remove(f, path); err != nil || !removed {
 		return err
 	}
 	return h.collectNspawn(filepath.Join(h.Nspawn, name))
@@ -259,8 +261,31 @@ func (h Host) collectNspawn(path string) error {
 	if err := ofdLock(f); err != nil {
 		return nil // it has
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	_, err = remove(f, path)
+	return err
+}
+
+// remove removes a file whose lock the caller has, if it still has its name: since
+// it was opened another may have removed it and a third made and locked a new one,
+// which is somebody's.
+func remove(f *os.File, path string) (bool, error) {
+	var locked, named unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &locked); err != nil {
+		return false, os.NewSyscallError("fstat", err)
 	}
-	return nil
+	if locked.Nlink == 0 {
+		return false, nil
+	}
+	switch err := unix.Lstat(path, &named); {
+	case err == unix.ENOENT:
+		return false, nil
+	case err != nil:
+		return false, &fs.PathError{Op: "lstat", Path: path, Err: err}
+	case named.Dev != locked.Dev || named.Ino != locked.Ino:
+		return false, nil
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	return true, nil
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/rkt/rkt/internal/linux/flock"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -186,6 +187,56 @@ func TestInherited(t *testing.T) {
 	_ = cmd.Wait()
 	if _, err := h.Take(want); err != nil {
 		t.Errorf("after its end: %v", err)
+	}
+}
+
+// TestCollectLate: a collector that opened a slot's files before another removed
+// them leaves those that a new holder has made since.
+func TestCollectLate(t *testing.T) {
+	h := host(t)
+	if err := os.Mkdir(h.Nspawn, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	want := contract.Users{First: least, Count: 65536}
+	r, err := h.Take(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	name := fmt.Sprint(int64(least))
+	paths := []string{filepath.Join(h.Dir, name), filepath.Join(h.Nspawn, name)}
+	var late []*os.File
+	for _, path := range paths {
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		late = append(late, f)
+	}
+	if err := h.Collect(); err != nil {
+		t.Fatal(err)
+	}
+	if r, err = h.Take(want); err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := flock.TryLock(late[0], flock.Exclusive); err != nil {
+		t.Fatal(err)
+	}
+	if err := ofdLock(late[1]); err != nil {
+		t.Fatal(err)
+	}
+	for i, f := range late {
+		if removed, err := remove(f, paths[i]); err != nil || removed {
+			t.Errorf("%s: %v, %v", paths[i], removed, err)
+		}
+		if _, err := os.Stat(paths[i]); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := h.Take(want); err == nil {
+		t.Error("a slot has two holders")
 	}
 }
 

@@ -263,8 +263,9 @@ func (p *Process) privileges(c *forkexec.Child) error {
 	c.Call("keep capabilities", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0, 0, 0)
 	c.Call(setUser, unix.SYS_SETRESUID, u, u, u)
 	if p.Users.Private() {
-		// What is the host's in the one that it has is out of its reach.
-		c.Try("join a session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
+		// What is the host's in the one that it has is out of its reach. Kernels
+		// without keys have none to leak.
+		c.Unless(unix.ENOSYS, "join a session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
 	}
 	c.Call("set the file mode mask", unix.SYS_UMASK, 0o022)
 

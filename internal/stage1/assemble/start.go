@@ -273,7 +273,7 @@ func becomeInit(w *Way, in *contract.Inherited, guarded bool, users int) (c *for
 		userns.BecomeRoot(c)
 		// The change of ids has cleared that, and the keys are the host's.
 		c.Call("end with rkt", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
-		c.Try("join a session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
+		c.Unless(unix.ENOSYS, "join a session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
 	}
 	none, _ := c.String("")
 	c.Call("execute "+w.Program, unix.SYS_EXECVEAT, uintptr(program), none, argv, envp, unix.AT_EMPTY_PATH)

@@ -26,14 +26,14 @@ type ownUsers struct {
 
 // newUsers makes the user namespace and those of kinds, and takes the thread into
 // these.
-func newUsers(w *Wants, kinds int) (u *ownUsers, err error) {
+func newUsers(w *Wants, kinds int) (_ *ownUsers, err error) {
 	space, err := userns.New(uint32(w.Users.First), uint32(w.Users.Count), uint64(kinds))
 	if err != nil {
 		return nil, err
 	}
 	// What the thread is in, and the descriptors, keep all of them.
 	defer space.Release()
-	u = &ownUsers{space: space, users: w.Users}
+	u := &ownUsers{space: space, users: w.Users}
 	defer func() {
 		if err != nil {
 			u.close()

@@ -46,7 +46,9 @@ func Init() (int, error) {
 	runtime.LockOSThread()
 	deafen()                                                                            // before all else: an app may run already
 	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&processName[0])), 0, 0, 0) // for ps
-	// Nothing inside may trace, or open the descriptors of, this process.
+	// Nothing inside may trace, or open the descriptors of, this process. The lock
+	// of a range of users is among them, and with users of its own the pod's root
+	// has the ids that this process has: nothing else is in the way then.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return 0, os.NewSyscallError("prctl", err)
 	}
