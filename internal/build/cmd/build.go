@@ -70,7 +70,7 @@ If a RUN fails, its status is acbuild's.`,
 			fs.StringVar(&w.target, "target", "", "build `STAGE`, not the last")
 			fs.StringVar(&w.platform, "platform", "", "build for `OS/ARCH`, and not for this machine")
 			fs.StringVar(&w.network, "network", w.network, "the `NETWORK` of commands: default, host or none")
-			fs.StringVar(&w.engine, "engine", w.engine, "how commands are run: `ENGINE` is native or chroot")
+			fs.StringVar(&w.engine, "engine", w.engine, "how commands are run: `ENGINE` is native or chroot, which is no isolation")
 			fs.StringVar(&w.cacheDir, "cache-dir", "", "the cache is in `DIR`, and not in rkt's data directory")
 			pairs(fs, "build-arg", "NAME[=VALUE]", "give the ARG a value, the environment's if it is left out", w.args, true)
 			pairs(fs, "label", "NAME=VALUE", "label the image", w.labels, false)
@@ -262,7 +262,7 @@ func (a *acbuild) buildOptions(w *building, args []string, st *store.Store) (o d
 			return o, hint.Wrap(fmt.Errorf("cannot use build context %q: %q is not an image", name, word), "images are docker://REF, oci:DIR:NAME and so on; directories are not taken")
 		}
 	}
-	o.File, o.Context, o.Target = w.dockerfile(dir), dir, w.target
+	o.File, o.FileInContext, o.Context, o.Target = w.dockerfile(dir), w.file == "", dir, w.target
 	o.Args, o.Labels, o.Secrets, o.Contexts = w.args, w.labels, w.secrets, w.contexts
 	o.NoCache, o.Network, o.Engine, o.DataDir = w.noCache, w.network, w.engine, env.DataDir
 	o.Bases, o.Fetch = dockerfile.Stored{Store: st, Fetch: bases}, env.Fetch

@@ -41,7 +41,7 @@ is no systemd-nspawn engine any more. It takes root.`,
 		parse:   flags.First, args: atLeast("CMD"), files: true,
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVar(&dir, "working-dir", "", "run it in `DIR` of the image")
-			fs.StringVar(&with, "engine", with, "how it is run: `ENGINE` is native or chroot")
+			fs.StringVar(&with, "engine", with, "how it is run: `ENGINE` is native or chroot, which is no isolation")
 			fs.StringVar(&network, "net", network, "its `NETWORK`: host, none or default")
 			fs.BoolVar(&insecure, "insecure", false, "fetch dependencies that nothing vouches for")
 		},

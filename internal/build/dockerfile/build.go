@@ -26,6 +26,9 @@ import (
 type Options struct {
 	// File is the path of the Dockerfile; "-" is standard input.
 	File string
+	// FileInContext: File was found in the context, not named by the user, and
+	// links in the context do not lead out of it.
+	FileInContext bool
 	// Context is the directory that COPY and ADD take files from, absolute.
 	Context string
 	Target  string            // a stage's name or number; "" is the last
@@ -136,7 +139,7 @@ func New(o Options) (*Builder, error) {
 	}
 	// Modes are what the Dockerfile says, whatever the caller's mask.
 	unix.Umask(0o022)
-	text, err := readFile(o.File)
+	text, err := readFile(o.File, o.Context, o.FileInContext)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +154,7 @@ func New(o Options) (*Builder, error) {
 	if b.cache, err = cache.Open(o.CacheDir); err != nil {
 		return nil, err
 	}
-	if b.context, err = openContext(o.Context, o.File, b.cache); err != nil {
+	if b.context, err = openContext(o.Context, o.File, o.FileInContext, b.cache); err != nil {
 		_ = b.Close()
 		return nil, err
 	}

@@ -47,6 +47,7 @@ type item struct {
 	asked string
 	name  string // its own, should dest be a directory
 	sum   string
+	seen  map[string]seenFile // what sum is of; nil is not looked at again
 	// directory: its content goes into dest.
 	directory bool
 	// archive: it was an archive, whose content goes into dest with its owners.
@@ -136,8 +137,11 @@ func (c *copying) add(pattern string) error {
 		it.directory = st.Mode&unix.S_IFMT == unix.S_IFDIR
 		if c.fromKey != "" {
 			it.sum = hashKey(c.fromKey, m.real)
-		} else if it.sum, err = c.from.sum(m, c.skip); err != nil {
-			return err
+		} else {
+			it.seen = map[string]seenFile{}
+			if it.sum, err = c.from.sum(m, c.skip, it.seen); err != nil {
+				return err
+			}
 		}
 		c.items = append(c.items, it)
 	}
@@ -312,6 +316,7 @@ func (c *copying) put(p *placer, it *item, dest string, slash bool) error {
 			to = path.Join(dest, it.name)
 		}
 	}
+	p.seen = it.seen
 	if it.archive {
 		q := *p
 		q.skip = nil

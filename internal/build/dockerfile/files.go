@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"path"
@@ -45,13 +44,13 @@ func (f *files) close() {
 }
 
 // openContext opens the directory of the build.
-func openContext(dir, dockerfile string, c *cache.Cache) (*files, error) {
+func openContext(dir, dockerfile string, inContext bool, c *cache.Cache) (*files, error) {
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the context: %w", &os.PathError{Op: "open", Path: dir, Err: err})
 	}
 	f := &files{root: fd, name: "the context", dir: dir, cache: c}
-	if f.ignore, err = readIgnore(dir, dockerfile); err != nil {
+	if f.ignore, err = readIgnore(dir, dockerfile, inContext); err != nil {
 		f.close()
 		return nil, err
 	}
@@ -59,10 +58,14 @@ func openContext(dir, dockerfile string, c *cache.Cache) (*files, error) {
 }
 
 // readIgnore reads NAME.dockerignore beside the Dockerfile, or .dockerignore in
-// the context.
-func readIgnore(dir, dockerfile string) (*patternmatcher.PatternMatcher, error) {
-	for _, p := range []string{dockerfile + ".dockerignore", filepath.Join(dir, ".dockerignore")} {
-		file, err := os.Open(p)
+// the context. What is found in the context is not followed out of it.
+func readIgnore(dir, dockerfile string, inContext bool) (*patternmatcher.PatternMatcher, error) {
+	for i, p := range []string{dockerfile + ".dockerignore", filepath.Join(dir, ".dockerignore")} {
+		open := os.Open
+		if inContext || i > 0 {
+			open = func(p string) (*os.File, error) { return openNamed(dir, filepath.Base(p)) }
+		}
+		file, err := open(p)
 		if errors.Is(err, os.ErrNotExist) || p == "-.dockerignore" {
 			continue
 		}
@@ -309,17 +312,23 @@ func (f *files) walkAt(rel, below string, skip *patternmatcher.PatternMatcher, d
 }
 
 // sum is a digest of all that a copy of the match takes from it: names, kinds,
-// modes, content, and owners where they count. Times do not.
-func (f *files) sum(m match, skip *patternmatcher.PatternMatcher) (string, error) {
+// modes, content, and owners where they count. Times do not. seen, if not nil,
+// gets what each file was by its path.
+func (f *files) sum(m match, skip *patternmatcher.PatternMatcher, seen map[string]seenFile) (string, error) {
 	h := sha256.New()
 	err := f.walk(m.real, skip, func(rel, below string, st *unix.Stat_t) error {
 		fmt.Fprintf(h, "%q %o", below, st.Mode)
 		if f.owned {
 			fmt.Fprintf(h, " %d:%d", st.Uid, st.Gid)
 		}
-		if err := f.sumContent(h, rel, st); err != nil {
+		content, err := f.sumContent(rel, st)
+		if err != nil {
 			return err
 		}
+		if seen != nil {
+			seen[rel] = seenFile{st.Mode, content}
+		}
+		io.WriteString(h, content)
 		attrs, err := f.attributes(rel)
 		if err != nil {
 			return err
@@ -333,7 +342,13 @@ func (f *files) sum(m match, skip *patternmatcher.PatternMatcher) (string, error
 	return hex.EncodeToString(h.Sum(nil)), err
 }
 
-func (f *files) sumContent(h hash.Hash, rel string, st *unix.Stat_t) error {
+// seenFile is what a file was when its digest was made.
+type seenFile struct {
+	mode    uint32
+	content string // as sumContent has it
+}
+
+func (f *files) sumContent(rel string, st *unix.Stat_t) (string, error) {
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		sum := func() (string, error) { return f.sumFile(rel) }
@@ -344,16 +359,14 @@ func (f *files) sumContent(h hash.Hash, rel string, st *unix.Stat_t) error {
 		} else {
 			s, err = sum()
 		}
-		fmt.Fprintf(h, " %s", s)
-		return err
+		return " " + s, err
 	case unix.S_IFLNK:
 		target, err := f.link(rel)
-		fmt.Fprintf(h, " %q", target)
-		return err
+		return fmt.Sprintf(" %q", target), err
 	case unix.S_IFCHR, unix.S_IFBLK:
-		fmt.Fprintf(h, " %d", st.Rdev)
+		return fmt.Sprintf(" %d", st.Rdev), nil
 	}
-	return nil
+	return "", nil
 }
 
 func (f *files) sumFile(rel string) (string, error) {

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rkt/rkt/internal/build/cache"
 	"github.com/rkt/rkt/internal/build/engine"
 	"github.com/rkt/rkt/internal/build/output"
 	"github.com/rkt/rkt/internal/image/merge"
@@ -217,6 +218,51 @@ COPY x2 /alias/renamed
 			"sym/b": "40755 0:0", "real/x1": "100644 0:0 x1", "real/renamed": "100644 0:0 x2", "alias": "120777 0:0 -> /real",
 		})
 	})
+}
+
+// TestReplacedLink: a name that a later source replaced is not what others of the
+// first file are linked to.
+func TestReplacedLink(t *testing.T) {
+	b := newBench(t)
+	b.file("one/f", "first", 0o644)
+	b.file("two/f", "second", 0o644)
+	b.file("three/x", "", 0o644)
+	if err := os.Link(filepath.Join(b.context, "one/f"), filepath.Join(b.context, "three/g")); err != nil {
+		t.Fatal(err)
+	}
+	b.must("FROM scratch\nCOPY one two three /d/\n", func(im output.Image, s *merge.Stack) {
+		check(t, s, map[string]string{"d/f": "100644 0:0 second", "d/g": "100644 0:0 first"})
+	})
+}
+
+// TestRebuiltParent: what was made over a layer is not used over another one that
+// the same instruction makes later.
+func TestRebuiltParent(t *testing.T) {
+	b := newBench(t)
+	const text = "FROM tiny\nRUN cat /proc/sys/kernel/random/uuid > /id\nRUN cat /id > /copy\nRUN true\n"
+	same := func(im output.Image, s *merge.Stack) {
+		t.Helper()
+		if id, c := show(t, s, "id"), show(t, s, "copy"); id != c {
+			t.Errorf("copy is %q of %q", c, id)
+		}
+	}
+	b.must(text, same)
+	list, err := cache.List(b.o.CacheDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list {
+		if strings.Contains(e.What, "random/uuid") {
+			if err := os.Remove(filepath.Join(b.o.CacheDir, "layers", e.Key)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	b.must(text, same)
+	b.must(text, same)
+	if len(b.told.made) != 0 {
+		t.Errorf("made again: %q", b.told.made)
+	}
 }
 
 func TestOnBuildAndShell(t *testing.T) {

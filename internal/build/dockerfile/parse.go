@@ -12,12 +12,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/linux/safepath"
 )
 
 // maxFile bounds a Dockerfile and a .dockerignore, bytes.
@@ -65,11 +68,16 @@ func line(loc []parser.Range) int {
 	return loc[0].Start.Line
 }
 
-// readFile reads a Dockerfile; "-" is standard input.
-func readFile(path string) ([]byte, error) {
+// readFile reads a Dockerfile; "-" is standard input. inContext says that it was
+// found in the context: whoever made that must not have other files read.
+func readFile(path, context string, inContext bool) ([]byte, error) {
 	var r io.Reader = os.Stdin
-	if path != "-" {
-		f, err := os.Open(path)
+	if path != "-" || inContext {
+		open := os.Open
+		if inContext {
+			open = func(path string) (*os.File, error) { return openNamed(context, filepath.Base(path)) }
+		}
+		f, err := open(path)
 		if err != nil {
 			return nil, fmt.Errorf("cannot read Dockerfile: %w", err)
 		}
@@ -84,6 +92,33 @@ func readFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("cannot read Dockerfile: %w", err)
 	}
 	return b, nil
+}
+
+// openNamed opens a file of the context, in which links do not lead out of it.
+func openNamed(context, name string) (*os.File, error) {
+	root, err := unix.Open(context, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: context, Err: err}
+	}
+	defer unix.Close(root)
+	path := filepath.Join(context, name)
+	fd, err := safepath.OpenInRoot(root, name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+	if err != nil {
+		if pe := (*os.PathError)(nil); errors.As(err, &pe) {
+			err = pe.Err
+		}
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), path)
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() {
+		err = &os.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // parse parses text, which is called name in messages.

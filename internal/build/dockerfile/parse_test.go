@@ -131,7 +131,7 @@ func TestFind(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "context", ".dockerignore"), []byte("node_modules\n!node_modules/keep\n*.md\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	f, err := openContext(filepath.Join(dir, "context"), filepath.Join(dir, "Dockerfile"), nil)
+	f, err := openContext(filepath.Join(dir, "context"), filepath.Join(dir, "Dockerfile"), false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,6 +153,95 @@ func TestFind(t *testing.T) {
 		if text != want {
 			t.Errorf("%s: %q, want %q (%v)", pattern, text, want, err)
 		}
+	}
+}
+
+// TestContextLinks: links and pipes in the context do not have other files read.
+func TestContextLinks(t *testing.T) {
+	dir := t.TempDir()
+	context := filepath.Join(dir, "context")
+	if err := os.Mkdir(context, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	outside := filepath.Join(dir, "outside")
+	if err := os.WriteFile(outside, []byte("FROM scratch\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(context, "Dockerfile")
+	if err := os.Symlink("../outside", file); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := readFile(file, context, true); err == nil {
+		t.Errorf("read %q", text)
+	}
+	if _, err := readFile(file, context, false); err != nil {
+		t.Errorf("named by the user: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(context, "real"), []byte("FROM scratch\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for target, ok := range map[string]bool{"real": true, "/real": true, ".": false, "pipe": false} {
+		_ = os.Remove(file)
+		var err error
+		if target == "pipe" {
+			err = unix.Mkfifo(file, 0o644)
+		} else {
+			err = os.Symlink(target, file)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := readFile(file, context, true); (err == nil) != ok {
+			t.Errorf("%s: %q, %v", target, text, err)
+		}
+	}
+	if err := os.Symlink(outside, filepath.Join(context, ".dockerignore")); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := readIgnore(context, file, false); m != nil {
+		t.Errorf("patterns of a file outside, %v", err)
+	}
+}
+
+// TestChanged: a file that is not what was hashed is not copied.
+func TestChanged(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	for what, change := range map[string]func(dir string) error{
+		"":        func(string) error { return nil },
+		"content": func(dir string) error { return os.WriteFile(filepath.Join(dir, "d", "f"), []byte("b"), 0o644) },
+		"mode":    func(dir string) error { return os.Chmod(filepath.Join(dir, "d", "f"), 0o600) },
+		"new":     func(dir string) error { return os.WriteFile(filepath.Join(dir, "d", "g"), nil, 0o644) },
+	} {
+		dir, to := t.TempDir(), t.TempDir()
+		if err := os.Mkdir(filepath.Join(dir, "d"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "d", "f"), []byte("a"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		f, err := openPlain(dir, "the context")
+		if err != nil {
+			t.Fatal(err)
+		}
+		root, err := openPlain(to, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, seen := match{"d", "d"}, map[string]seenFile{}
+		if _, err := f.sum(m, nil, seen); err != nil {
+			t.Fatal(err)
+		}
+		if err := change(dir); err != nil {
+			t.Fatal(err)
+		}
+		err = (&placer{root: root.root, seen: seen}).into(f, m, "/x")
+		if (err != nil) != (what != "") || err != nil && !strings.Contains(err.Error(), "changed while it was copied") {
+			t.Errorf("%q: %v", what, err)
+		}
+		f.close()
+		root.close()
 	}
 }
 
@@ -221,7 +310,7 @@ func FuzzIgnore(f *testing.F) {
 		if err := os.Symlink("..", filepath.Join(context, "up")); err != nil {
 			t.Fatal(err)
 		}
-		fs, err := openContext(context, "Dockerfile", nil)
+		fs, err := openContext(context, "Dockerfile", false, nil)
 		if err != nil {
 			return
 		}

@@ -3,6 +3,8 @@
 package dockerfile
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -24,8 +26,12 @@ type placer struct {
 	mode  func(mode uint32, directory bool) uint32 // nil keeps the modes
 	skip  *patternmatcher.PatternMatcher
 	links map[[2]uint64]string // where a file with several names was put
+	seen  map[string]seenFile  // what the files must be still; nil is anything
 	warn  func(format string, args ...any)
 }
+
+// changed says that a file is not what the key of the cache is of.
+func changed(rel string) error { return fmt.Errorf("%q changed while it was copied", rel) }
 
 // owner is whom copies belong to.
 type owner struct{ uid, gid int }
@@ -141,6 +147,9 @@ func (p *placer) node(f *files, rel, below string, dir int, name string) error {
 	if skipped, err := p.skips(f, rel, below, isDir); err != nil || skipped {
 		return err
 	}
+	if was, ok := p.seen[rel]; p.seen != nil && (!ok || was.mode != st.Mode) {
+		return changed(rel)
+	}
 	var old unix.Stat_t
 	err = unix.Fstatat(dir, name, &old, unix.AT_SYMLINK_NOFOLLOW)
 	exists := err == nil
@@ -159,6 +168,8 @@ func (p *placer) node(f *files, rel, below string, dir int, name string) error {
 		if err := unix.Unlinkat(dir, name, 0); err != nil {
 			return &os.PathError{Op: "unlink", Path: name, Err: err}
 		}
+		// It may have been what a name in links is of.
+		clear(p.links)
 	}
 	return p.file(f, rel, dir, name, &st)
 }
@@ -217,7 +228,10 @@ func (p *placer) file(f *files, rel string, dir int, name string, st *unix.Stat_
 		err = p.regular(f, rel, dir, name)
 	case unix.S_IFLNK:
 		var target string
-		if target, err = f.link(rel); err == nil {
+		if target, err = f.link(rel); err == nil && p.seen != nil && p.seen[rel].content != fmt.Sprintf(" %q", target) {
+			return changed(rel)
+		}
+		if err == nil {
 			err = unix.Symlinkat(target, dir, name)
 		}
 	case unix.S_IFIFO:
@@ -266,7 +280,12 @@ func (p *placer) regular(f *files, rel string, dir int, name string) error {
 		return err
 	}
 	out := os.NewFile(uintptr(fd), name)
-	_, err = io.Copy(out, in)
+	h := sha256.New()
+	if p.seen == nil {
+		_, err = io.Copy(out, in)
+	} else if _, err = io.Copy(io.MultiWriter(out, h), in); err == nil && p.seen[rel].content != " "+hex.EncodeToString(h.Sum(nil)) {
+		err = changed(rel)
+	}
 	return errors.Join(err, out.Close())
 }
 

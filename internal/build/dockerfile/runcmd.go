@@ -234,7 +234,7 @@ func (r *running) bindContext(m *instructions.Mount, target string) (string, err
 	if err != nil {
 		return "", err
 	}
-	sum, err := f.sum(found[0], nil)
+	sum, err := f.sum(found[0], nil, nil)
 	if err != nil {
 		return "", err
 	}

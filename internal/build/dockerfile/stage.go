@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,12 +44,14 @@ type oneLayer struct {
 	lower []string
 }
 
-// over is s with one more layer.
+// over is s with one more layer. What stands on it depends on the very tree: the
+// same instruction, made anew, may make another one.
 func (s stack) over(l cache.Layer) stack {
-	n := stack{key: l.Key, trees: s.trees, layers: s.layers}
+	n := stack{key: hashKey("empty", l.Key), trees: s.trees, layers: s.layers}
 	if l.Empty {
 		return n
 	}
+	n.key = hashKey("made", l.Key, filepath.Base(filepath.Dir(l.Tree))) // the tree's name is nobody else's
 	n.trees = append(s.trees[:len(s.trees):len(s.trees)], l.Tree)
 	n.layers = append(s.layers[:len(s.layers):len(s.layers)], oneLayer{made: l, lower: s.trees})
 	return n

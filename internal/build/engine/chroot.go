@@ -80,6 +80,12 @@ func (o *order) chrootRoot() (int, error) {
 		return -1, err
 	}
 	binds := []Mount{{Source: "/proc", Target: "/proc"}, {Source: "/sys", Target: "/sys", ReadOnly: true}, {Source: "/dev", Target: "/dev"}}
+	// The host's settings, which its /proc lets any root change.
+	for _, p := range []string{"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus"} {
+		if _, err := os.Lstat(p); err == nil {
+			binds = append(binds, Mount{Source: p, Target: p, ReadOnly: true})
+		}
+	}
 	if text, err := resolv(s.Network); err != nil {
 		return -1, err
 	} else if text != nil {

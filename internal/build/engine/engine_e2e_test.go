@@ -269,6 +269,15 @@ func TestIsolation(t *testing.T) {
 	}
 }
 
+// TestChrootProc: a step does not change the host's settings by way of /proc.
+func TestChrootProc(t *testing.T) {
+	s, out := step(t, `for f in /proc/sys/kernel/hostname /proc/sysrq-trigger; do if (: >> $f) 2>/dev/null; then echo "$f opened"; fi; done; cat /proc/sys/kernel/ostype`)
+	s.Engine, s.Network = Chroot, NetworkHost
+	if status := run(t, s); status != 0 || out.String() != "Linux\n" {
+		t.Errorf("status %d: %s", status, out)
+	}
+}
+
 func TestHostNetwork(t *testing.T) {
 	s, out := step(t, "cat /etc/resolv.conf")
 	s.Network = NetworkHost

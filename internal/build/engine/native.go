@@ -81,11 +81,15 @@ func (o *order) pod(doc *contract.Pod) (*lifecycle.Pod, error) {
 		return nil, err
 	}
 	failpoint.Hit("engine/before-files")
-	if err := os.WriteFile(filepath.Join(p.Dir(), contract.File), append(doc.Encode(), '\n'), 0o640); err != nil {
+	// Nobody else reads them: the environment has the secrets that are given so.
+	if err := os.WriteFile(filepath.Join(p.Dir(), contract.File), append(doc.Encode(), '\n'), 0o600); err != nil {
 		return nil, err
 	}
 	// It is there already, empty: it is the lock.
-	if err := os.WriteFile(filepath.Join(p.Dir(), lifecycle.ManifestFile), manifest, 0o640); err != nil {
+	if err := os.Chmod(filepath.Join(p.Dir(), lifecycle.ManifestFile), 0o600); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(p.Dir(), lifecycle.ManifestFile), manifest, 0o600); err != nil {
 		return nil, err
 	}
 	failpoint.Hit("engine/after-files")

@@ -117,6 +117,9 @@ func Open(path string) (*Workspace, error) {
 		if err := ours(path, fi); err != nil {
 			return nil, err
 		}
+		if err := private(path, dir); err != nil {
+			return nil, err
+		}
 	}
 	w := &Workspace{Dir: dir}
 	if err := w.takeLock(path); err != nil {
@@ -157,6 +160,29 @@ func ours(path string, fi fs.FileInfo) error {
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	if !ok || int(st.Uid) != os.Geteuid() {
 		return hint.Wrap(fmt.Errorf("cannot use work path %q: the build in it is another user's", path), "--work-path names another directory")
+	}
+	return nil
+}
+
+// private lets nobody else into a directory of ours: layers have set-user-ID
+// programs of whoever made them.
+func private(path, dir string) error {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err == nil {
+		f := os.NewFile(uintptr(fd), dir)
+		defer f.Close()
+		var fi fs.FileInfo
+		if fi, err = f.Stat(); err == nil {
+			if err := ours(path, fi); err != nil {
+				return err
+			}
+			if fi.Mode().Perm() != 0o700 {
+				err = f.Chmod(0o700)
+			}
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot use work path %q: %w", path, cause(err))
 	}
 	return nil
 }
@@ -261,12 +287,15 @@ func Create(path string, mode Mode) (*Workspace, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = os.Mkdir(dir, 0o755)
+	err = os.Mkdir(dir, 0o700)
 	if errors.Is(err, fs.ErrExist) {
 		w := &Workspace{Dir: dir}
 		fi, err := os.Lstat(dir)
 		if err == nil {
 			err = ours(path, fi)
+		}
+		if err == nil {
+			err = private(path, dir)
 		}
 		if err == nil {
 			err = w.takeLock(path)

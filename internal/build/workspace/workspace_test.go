@@ -187,3 +187,37 @@ func TestBaseGone(t *testing.T) {
 	w.State.Base = &Base{ID: "sha256-aa", Name: "docker://x/y", Trees: []string{"/nowhere/at/all"}}
 	wants(t, w.Check(), `the image "docker://x/y" that the build began with is gone`)
 }
+
+// A layer's set-user-ID program is in nobody else's reach.
+func TestPrivate(t *testing.T) {
+	dir := t.TempDir()
+	mode := func(when string) {
+		t.Helper()
+		fi, err := os.Stat(filepath.Join(dir, ".acbuild"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fi.Mode().Perm() != 0o700 {
+			t.Errorf("%s: mode %o", when, fi.Mode().Perm())
+		}
+	}
+	create(t, dir, OCI).Close()
+	mode("made")
+	if err := os.Chmod(filepath.Join(dir, ".acbuild"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	mode("opened")
+	if err := os.Remove(filepath.Join(dir, ".acbuild", "state.json")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(dir, ".acbuild"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	create(t, dir, OCI).Close()
+	mode("begun again")
+}
