@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	if engine.IsChild() {
 		os.Exit(engine.Child())
 	}
-	os.Exit(rkt.Apart(func() int {
+	os.Exit(rkt.ApartWithMounts(func() int { // buildah keeps its storage mounted
 		if os.Geteuid() != 0 {
 			return m.Run()
 		}

@@ -21,7 +21,13 @@ const apart = "RKT_TEST_APART"
 // its own, with nothing but loopback, and run in that. What pods need of the
 // host's network — rules, forwarding, routes — so never touches the machine's
 // own. Without root it just runs run.
-func Apart(run func() int) int {
+func Apart(run func() int) int { return inApart(run, 0) }
+
+// ApartWithMounts is Apart with a mount namespace as well, for tests of which
+// others would see the mounts.
+func ApartWithMounts(run func() int) int { return inApart(run, unix.CLONE_NEWNS) }
+
+func inApart(run func() int, unshare uintptr) int {
 	if os.Geteuid() != 0 {
 		return run()
 	}
@@ -35,7 +41,7 @@ func Apart(run func() int) int {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), apart+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
+	cmd.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Unshareflags: unshare, Pdeathsig: unix.SIGKILL}
 	err := cmd.Run()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		return max(exit.ExitCode(), 1)

@@ -196,6 +196,6 @@ func (c *copying) unpack(ctx context.Context, it *item) error {
 	}
 	f.owned = true
 	c.cleanup = append(c.cleanup, f.close)
-	it.files, it.match, it.archive = f, match{}, true
+	it.files, it.match, it.archive, it.seen = f, match{}, true, nil // the tree is our own
 	return nil
 }
