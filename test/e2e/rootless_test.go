@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -224,6 +225,10 @@ func TestRootlessLife(t *testing.T) {
 			}
 			p.Signal(syscall.SIGKILL)
 			p.Wait()
+			// The kernel ends it right after rkt, not before.
+			for until := time.Now().Add(10 * time.Second); unix.Kill(pid, 0) == nil && state(pid) != "Z" && time.Now().Before(until); {
+				time.Sleep(10 * time.Millisecond)
+			}
 			if unix.Kill(pid, 0) == nil && state(pid) != "Z" {
 				t.Errorf("kill -9 of rkt leaves the pod's process %d, state %s", pid, state(pid))
 			}
