@@ -419,10 +419,9 @@ func execute(program string, argv, env []string) error {
 	return nil
 }
 
-// environment is all that stage1 sees of the caller's environment. GOMAXPROCS
-// spares a Go program the search for its CPU limit at every start (four files
-// below /proc and /sys); and a supervisor has use for one
-// processor: with two, a tenth of a short pod's time went into waking threads.
+// environment is all that stage1 sees of the caller's environment. A supervisor has
+// use for one processor: with two, a tenth of a short pod's time went into waking
+// threads.
 func environment() []string {
 	env := []string{"GOMAXPROCS=1"}
 	for _, name := range []string{"TERM", "RKT_FAILPOINT", "RKT_FAILPOINT_TRACE"} {
