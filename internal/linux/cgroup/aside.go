@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/linux/pidfd"
 )
 
 // StepAside moves the caller and its children from the version 2 cgroup dir,
@@ -28,7 +29,7 @@ func StepAside(dir, aside string) error {
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(pids, func(pid int) bool { return pid != os.Getpid() && parent(pid) != os.Getpid() }) {
+	if slices.ContainsFunc(pids, func(pid int) bool { return pid != os.Getpid() && pidfd.Parent(pid) != os.Getpid() }) {
 		return hint.Wrap(fmt.Errorf("cannot enable controllers in cgroup %s: other processes than rkt are in it", dir), remedy)
 	}
 	if !delegated(dir) {
@@ -43,20 +44,6 @@ func StepAside(dir, aside string) error {
 		}
 	}
 	return nil
-}
-
-// parent is the pid of a process's parent, 0 if it is gone (proc(5), stat).
-func parent(pid int) int {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0
-	}
-	f := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	if len(f) < 2 {
-		return 0
-	}
-	n, _ := strconv.Atoi(f[1])
-	return n
 }
 
 // StepBack undoes StepAside, once no other cgroup is left in dir, for the caller

@@ -37,3 +37,27 @@ func TestPID(t *testing.T) {
 		t.Errorf("PID of no descriptor = %d, want 0", got)
 	}
 }
+
+func TestOpenAndParent(t *testing.T) {
+	cmd := exec.Command("/bin/sleep", "100")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := cmd.Process.Pid
+	if got := Parent(pid); got != os.Getpid() {
+		t.Errorf("parent %d, want %d", got, os.Getpid())
+	}
+	fd, err := Open(pid)
+	if err != nil || PID(fd) != pid {
+		t.Errorf("Open: %d of process %d, %v", fd, PID(fd), err)
+	}
+	unix.Close(fd)
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if fd, err := Open(pid); fd != -1 || err != nil {
+		t.Errorf("Open of an ended process: %d, %v", fd, err)
+	}
+	if got := Parent(pid); got != 0 {
+		t.Errorf("parent of an ended process: %d", got)
+	}
+}

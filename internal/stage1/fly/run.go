@@ -20,6 +20,7 @@ import (
 	"github.com/rkt/rkt/internal/linux/pty"
 	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/stage1/appinit"
+	"github.com/rkt/rkt/internal/stage1/appinit/poddir"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -31,10 +32,8 @@ func Run() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if n, err := strconv.Atoi(os.Getenv(contract.EnvLockFD)); err == nil {
-		unix.CloseOnExec(n)
-	} else {
-		return 0, fmt.Errorf("cannot start: %s is not set; only rkt starts this program", contract.EnvLockFD)
+	if _, err := poddir.Descriptor(contract.EnvLockFD); err != nil {
+		return 0, err
 	}
 	r := &runner{doc: doc, app: app}
 	if r.events, err = os.OpenFile(contract.EventsFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o644); err != nil {
@@ -82,17 +81,11 @@ func (r *runner) end() {
 
 // document reads the document in the working directory.
 func document() (*contract.Pod, *contract.App, error) {
-	b, err := os.ReadFile(contract.File)
+	doc, err := poddir.Document(".")
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot read the pod's document: %w", err)
-	}
-	doc, err := contract.Decode(b)
-	if err != nil {
-		return nil, nil, fmt.Errorf("cannot read the pod's document: %w", err)
+		return nil, nil, err
 	}
 	switch {
-	case doc.Version != contract.Version:
-		return nil, nil, fmt.Errorf("cannot run pod %s: its document has version %d, this flavor knows %d", doc.UUID, doc.Version, contract.Version)
 	case len(doc.Apps) != 1:
 		return nil, nil, fmt.Errorf("cannot run pod %s: flavor fly runs one app, not %d", doc.UUID, len(doc.Apps))
 	case doc.Limited():
@@ -158,7 +151,7 @@ func (r *runner) start() error {
 		return err
 	}
 	defer done()
-	keep, err := setScore(score, r.app.OOMScoreAdj)
+	keep, err := appinit.SetOOMScore(int(score.Fd()), r.app.OOMScoreAdj)
 	if err != nil {
 		return err
 	}
@@ -186,23 +179,6 @@ func (r *runner) makeCgroup() (err error) {
 	}
 	r.cgroup, err = cgroup.Open(r.doc.Cgroup)
 	return err
-}
-
-// setScore sets this process's OOM score, which the app inherits; keep sets it
-// back.
-func setScore(f *os.File, score *int) (keep func(), err error) {
-	if score == nil {
-		return func() {}, nil
-	}
-	buf := make([]byte, 16)
-	n, err := f.ReadAt(buf, 0)
-	if n == 0 {
-		return nil, fmt.Errorf("cannot read own OOM score: %w", err)
-	}
-	if _, err := f.WriteAt([]byte(strconv.Itoa(*score)), 0); err != nil {
-		return nil, fmt.Errorf("cannot set OOM score %d: %w", *score, err)
-	}
-	return func() { _, _ = f.WriteAt(buf[:n], 0) }, nil
 }
 
 // streams gives the app the caller's streams or, where they are a terminal, one

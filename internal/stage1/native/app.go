@@ -67,7 +67,7 @@ func (s *supervisor) start(a *app) error {
 	if err != nil {
 		return fmt.Errorf("cannot run app %q: %w", a.Name, err)
 	}
-	restore, err := s.oomScore(a.OOMScoreAdj)
+	restore, err := appinit.SetOOMScore(s.oom, a.OOMScoreAdj)
 	if err != nil {
 		return fmt.Errorf("cannot run app %q: %w", a.Name, err)
 	}
@@ -225,21 +225,4 @@ func (s *supervisor) terminal(a *app, user appinit.Credential) (slave int, err e
 		return -1, err
 	}
 	return slave, nil
-}
-
-// oomScore sets this process's own OOM score through the descriptor that setUp
-// opened; the app inherits it at its start. restore sets it back.
-func (s *supervisor) oomScore(score *int) (restore func(), err error) {
-	if score == nil {
-		return func() {}, nil
-	}
-	buf := make([]byte, 16)
-	n, err := unix.Pread(s.oom, buf, 0)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read own OOM score: %w", err)
-	}
-	if _, err := unix.Pwrite(s.oom, []byte(strconv.Itoa(*score)), 0); err != nil {
-		return nil, fmt.Errorf("cannot set OOM score %d: %w", *score, err)
-	}
-	return func() { _, _ = unix.Pwrite(s.oom, buf[:n], 0) }, nil
 }

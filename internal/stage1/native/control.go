@@ -3,10 +3,7 @@
 package native
 
 import (
-	"fmt"
-	"io"
 	"os"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -15,16 +12,6 @@ import (
 
 // control is one end of the socket between `run` and `init`.
 type control int
-
-// inherited takes a descriptor whose number stands in the environment.
-func inherited(env string) (int, error) {
-	n, err := strconv.Atoi(os.Getenv(env))
-	if err != nil || n < 3 {
-		return -1, fmt.Errorf("cannot start: %s is not set; only rkt starts this program", env)
-	}
-	unix.CloseOnExec(n)
-	return n, nil
-}
 
 // send gives a message and, if fd is not negative, a descriptor to the other
 // end. An end that is gone is no error: whoever stays notices by itself.
@@ -74,33 +61,4 @@ func (c control) receive() (m contract.Message, fd int, ok bool) {
 			unix.Close(fd)
 		}
 	}
-}
-
-// document reads the contract document of the pod directory dir.
-func document(dir string) (*contract.Pod, error) {
-	f, err := os.Open(dir + "/" + contract.File)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the pod's document: %w", err)
-	}
-	return documentIn(f)
-}
-
-// documentIn reads the document from f and closes that.
-func documentIn(f *os.File) (*contract.Pod, error) {
-	defer f.Close()
-	b, err := io.ReadAll(f)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the pod's document: %w", err)
-	}
-	doc, err := contract.Decode(b)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the pod's document: %w", err)
-	}
-	if doc.Version != contract.Version {
-		return nil, fmt.Errorf("cannot run pod %s: its document has version %d, this flavor knows %d", doc.UUID, doc.Version, contract.Version)
-	}
-	if len(doc.Apps) == 0 {
-		return nil, fmt.Errorf("cannot run pod %s: it has no apps", doc.UUID)
-	}
-	return doc, nil
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/rkt/rkt/internal/linux/userns"
 	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/stage1/appinit"
+	"github.com/rkt/rkt/internal/stage1/appinit/poddir"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -27,7 +28,7 @@ import (
 // filter and environment, and returns argv's exit status. A terminal of the
 // caller's is not handed over: the command gets one of the pod's own.
 func Enter(name string, argv []string) (int, error) {
-	doc, err := document(".")
+	doc, err := poddir.Document(".")
 	if err != nil {
 		return 0, err
 	}
@@ -72,7 +73,7 @@ func joinApp(doc *contract.Pod, app *contract.App) (*appinit.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	events, err := readEvents(".")
+	events, err := poddir.Events(".")
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/rkt/rkt/internal/linux/caps"
 	"github.com/rkt/rkt/internal/linux/safepath"
 	"github.com/rkt/rkt/internal/linux/wait"
+	"github.com/rkt/rkt/internal/stage1/appinit/poddir"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -89,7 +90,7 @@ func takeOver() (*supervisor, int, error) {
 		unix.CloseOnExec(fd)
 	}
 	s := &supervisor{ctl: control(in.Control), held: in.Held}
-	if s.doc, err = documentIn(os.NewFile(uintptr(in.Pod), contract.File)); err != nil {
+	if s.doc, err = poddir.DocumentIn(os.NewFile(uintptr(in.Pod), contract.File)); err != nil {
 		return nil, 0, err
 	}
 	if len(in.Apps) != len(s.doc.Apps) {

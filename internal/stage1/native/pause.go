@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/rkt/rkt/internal/linux/cgroup"
+	"github.com/rkt/rkt/internal/stage1/appinit/poddir"
 )
 
 // Pause is the `pause` entry point: the apps, and what entered them, stand still
@@ -28,7 +29,7 @@ func Resume() error {
 }
 
 func cgroupToFreeze() (string, error) {
-	doc, err := document(".")
+	doc, err := poddir.Document(".")
 	if err != nil {
 		return "", err
 	}

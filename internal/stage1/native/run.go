@@ -18,6 +18,7 @@ import (
 	"github.com/rkt/rkt/internal/linux/pidfd"
 	"github.com/rkt/rkt/internal/linux/pty"
 	"github.com/rkt/rkt/internal/linux/wait"
+	"github.com/rkt/rkt/internal/stage1/appinit/poddir"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -31,12 +32,12 @@ func Run() (int, error) {
 	if r.init, err = strconv.Atoi(os.Getenv(contract.EnvInit)); err != nil || r.init < 2 {
 		return 0, fmt.Errorf("cannot start: %s is not set; only rkt starts this program", contract.EnvInit)
 	}
-	fd, err := inherited(contract.EnvControlFD)
+	fd, err := poddir.Descriptor(contract.EnvControlFD)
 	if err != nil {
 		return 0, err
 	}
 	r.ctl = control(fd)
-	if _, err := inherited(contract.EnvLockFD); err != nil {
+	if _, err := poddir.Descriptor(contract.EnvLockFD); err != nil {
 		return 0, err
 	}
 	if err := keepHeld(); err != nil {
@@ -50,7 +51,7 @@ func Run() (int, error) {
 		}
 	}
 	if os.Getenv(contract.EnvLimited) != "" {
-		if r.doc, err = document("."); err != nil {
+		if r.doc, err = poddir.Document("."); err != nil {
 			return 0, err
 		}
 	}
@@ -59,7 +60,7 @@ func Run() (int, error) {
 	}
 	network := -1
 	if os.Getenv(contract.EnvNetworkFD) != "" {
-		if network, err = inherited(contract.EnvNetworkFD); err != nil {
+		if network, err = poddir.Descriptor(contract.EnvNetworkFD); err != nil {
 			return 0, err
 		}
 	}

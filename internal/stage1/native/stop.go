@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/linux/cgroup"
-	"github.com/rkt/rkt/internal/stage1/contract"
+	"github.com/rkt/rkt/internal/linux/pidfd"
+	"github.com/rkt/rkt/internal/stage1/appinit/poddir"
 )
 
 // Stop is the `stop` entry point: SIGTERM to the pod's `run` process, which
@@ -20,7 +21,7 @@ import (
 // the kernel ends all others and of which `run` tells. A pod that has ended
 // already is fine; one that is paused goes on, or it could not hear of it.
 func Stop(force bool) error {
-	doc, err := document(".")
+	doc, err := poddir.Document(".")
 	if err != nil {
 		return err
 	}
@@ -33,9 +34,9 @@ func Stop(force bool) error {
 	}
 	defer unix.Close(init.fd)
 	if force {
-		return send(init.fd, unix.SIGKILL)
+		return poddir.Stop(init.fd, unix.SIGKILL)
 	}
-	events, err := readEvents(".")
+	events, err := poddir.Events(".")
 	if err != nil {
 		return err
 	}
@@ -45,25 +46,18 @@ func Stop(force bool) error {
 	}
 	defer unix.Close(run.fd)
 	// init still being its child proves that the pid was not given anew.
-	if now, err := parent(init.pid); err != nil || now != events.Run {
+	if pidfd.Parent(init.pid) != events.Run {
 		return nil
 	}
-	if err := send(run.fd, unix.SIGTERM); err != nil || doc.Cgroup == "" {
+	if err := poddir.Stop(run.fd, unix.SIGTERM); err != nil || doc.Cgroup == "" {
 		return err
 	}
 	return cgroup.Thaw(doc.Cgroup)
 }
 
-func send(pidfd int, sig unix.Signal) error {
-	if err := unix.PidfdSendSignal(pidfd, sig, nil, 0); err != nil && err != unix.ESRCH {
-		return fmt.Errorf("cannot stop the pod: %w", err)
-	}
-	return nil
-}
-
 // GC is the `gc` entry point: it removes the pod's cgroups.
 func GC() error {
-	doc, err := document(".")
+	doc, err := poddir.Document(".")
 	if err != nil {
 		return err
 	}
@@ -76,7 +70,7 @@ type process struct{ pid, fd int }
 // openInit opens the pod's first process. The pid in the pod directory is
 // believed only if it is pid 1 of a pid namespace of its own.
 func openInit(dir string) (process, error) {
-	events, err := readEvents(dir)
+	events, err := poddir.Events(dir)
 	if err != nil {
 		return process{}, err
 	}
@@ -102,34 +96,8 @@ func openInit(dir string) (process, error) {
 }
 
 func openProcess(pid int) (process, error) {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err == unix.ESRCH {
-		return process{fd: -1}, nil
-	}
-	if err != nil {
-		return process{fd: -1}, fmt.Errorf("cannot open process %d: %w", pid, err)
-	}
-	return process{pid, fd}, nil
-}
-
-func readEvents(dir string) (contract.Events, error) {
-	b, err := os.ReadFile(dir + "/" + contract.EventsFile)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return contract.Events{}, fmt.Errorf("cannot read the pod's events: %w", err)
-	}
-	return contract.ParseEvents(string(b)), nil
-}
-
-func parent(pid int) (int, error) {
-	status, err := procStatus(pid)
-	if err != nil {
-		return 0, err
-	}
-	ppid, err := strconv.Atoi(status["PPid"])
-	if err != nil || ppid < 1 {
-		return 0, fmt.Errorf("cannot find the parent of process %d", pid)
-	}
-	return ppid, nil
+	fd, err := pidfd.Open(pid)
+	return process{pid, fd}, err
 }
 
 // procStatus reads /proc/<pid>/status (proc(5)) as key and value.
