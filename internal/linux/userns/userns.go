@@ -8,6 +8,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,11 +18,15 @@ import (
 const initialInode = 0xEFFFFFFD
 
 // Initial tells whether this process is in the machine's own user namespace:
-// only there is root the host's root. Where that cannot be told it says yes.
-func Initial() bool {
+// only there is root the host's root. Where that cannot be told it says yes. It
+// looks once: a Go program stays where it is, and later the calling thread may
+// have a root of its own, with another /proc.
+func Initial() bool { return initial() }
+
+var initial = sync.OnceValue(func() bool {
 	var st unix.Stat_t
 	return unix.Stat("/proc/self/ns/user", &st) != nil || st.Ino == initialInode
-}
+})
 
 // A Range of ids: Count from Inside on are those from Outside on.
 type Range struct{ Inside, Outside, Count uint32 }
