@@ -7,7 +7,6 @@
 package e2e
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,17 +30,10 @@ func run(m *testing.M) int {
 		install = rkt.Install{Dir: dir}
 		return m.Run()
 	}
-	dir, err := os.MkdirTemp("", "rkt-e2e-install-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	if install, err = rkt.Build(dir, ""); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
+	return rkt.WithInstall("rkt-e2e-install-", func(made rkt.Install) int {
+		install = made
+		return m.Run()
+	})
 }
 
 // host is an empty data directory.

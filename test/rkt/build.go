@@ -72,6 +72,23 @@ func Build(dir, tags string) (Install, error) {
 	return Install{dir}, nil
 }
 
+// WithInstall is for TestMain: it compiles the programs into a temporary directory,
+// whose name begins with name, and runs run, which returns the exit status.
+func WithInstall(name string, run func(Install) int) int {
+	dir, err := os.MkdirTemp("", name)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	install, err := Build(dir, "")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return run(install)
+}
+
 // moduleRoot is the directory of go.mod, above the working directory.
 func moduleRoot() (string, error) {
 	out, err := exec.Command("go", "env", "GOMOD").Output()

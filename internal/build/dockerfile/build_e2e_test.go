@@ -37,19 +37,10 @@ func TestMain(m *testing.M) {
 		if os.Geteuid() != 0 {
 			return m.Run()
 		}
-		dir, err := os.MkdirTemp("", "rkt-dockerfile-test-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		install, err := rkt.Build(dir, "")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		launch.Prefix = filepath.Join(install.Dir, "libexec", "rkt")
-		return m.Run()
+		return rkt.WithInstall("rkt-dockerfile-test-", func(install rkt.Install) int {
+			launch.Prefix = filepath.Join(install.Dir, "libexec", "rkt")
+			return m.Run()
+		})
 	}))
 }
 

@@ -37,19 +37,10 @@ func TestMain(m *testing.M) {
 			launch.Prefix = os.Getenv("RKT_ENGINE_TEST_PREFIX")
 			return keep()
 		}
-		dir, err := os.MkdirTemp("", "rkt-engine-test-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		install, err := rkt.Build(dir, "")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		launch.Prefix = filepath.Join(install.Dir, "libexec", "rkt")
-		return m.Run()
+		return rkt.WithInstall("rkt-engine-test-", func(install rkt.Install) int {
+			launch.Prefix = filepath.Join(install.Dir, "libexec", "rkt")
+			return m.Run()
+		})
 	}))
 }
 
