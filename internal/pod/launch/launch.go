@@ -258,8 +258,9 @@ func (s *Start) exec(r *Ready) (status int, ended bool, err error) {
 			return status, ended, err
 		}
 	}
-	if !s.assembled() && s.joining != nil {
-		return 0, false, fmt.Errorf("cannot attach pod %s to networks: its stage1 %q makes its network namespace itself", r.Pod.ID(), s.flavor.Manifest.Name)
+	own, err := s.ownNetwork(r, lock)
+	if err != nil {
+		return 0, false, err
 	}
 	program, argv, err := s.flavor.entrypoint("run")
 	if err != nil {
@@ -282,7 +283,7 @@ func (s *Start) exec(r *Ready) (status int, ended bool, err error) {
 	if err != nil {
 		return 0, false, err
 	}
-	env = append(env, held...)
+	env = append(append(env, held...), own...)
 	of, err := s.joining.toRun()
 	if err != nil {
 		return 0, false, err
@@ -304,7 +305,11 @@ func (s *Start) start(r *Ready, lock int) (assemble.Outcome, error) {
 	if err != nil {
 		return assemble.Outcome{}, err
 	}
-	if err := s.join(r, lock); err != nil {
+	resolv, err := s.join(r, lock)
+	if err == nil && resolv != "" {
+		err = s.assembly.Resolv(resolv)
+	}
+	if err != nil {
 		return assemble.Outcome{}, err
 	}
 	s.signals, s.caught = r.signals, r.caught

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
+	"github.com/rkt/rkt/internal/stage1/assemble"
 	"github.com/rkt/rkt/internal/stage1/contract"
 	"github.com/rkt/rkt/internal/stage1/networks"
 )
@@ -144,22 +145,46 @@ func (a *attachment) end() {
 	}
 }
 
-// join attaches the pod to its networks, if it is to have any.
-func (s *Start) join(r *Ready, lock int) error {
+// join attaches the pod to its networks, if it is to have any. resolv is what they
+// want in its resolv.conf; "" if that is not for this pod.
+func (s *Start) join(r *Ready, lock int) (resolv string, err error) {
 	if s.joining == nil {
-		return nil
+		return "", nil
 	}
 	s.joining.joined = r.Pod.Dir()
-	resolv, err := s.joining.attach(r.Pod.Dir(), lock, s.network)
+	resolv, err = s.joining.attach(r.Pod.Dir(), lock, s.network)
 	if err != nil {
 		s.joining.joined = ""
-		return err
+		return "", err
 	}
 	s.mark("network", time.Now())
-	if resolv != "" && r.Doc.Resolv == nil && !r.Doc.NoNetworkDNS {
-		return s.assembly.Resolv(resolv)
+	if r.Doc.Resolv != nil || r.Doc.NoNetworkDNS {
+		return "", nil
 	}
-	return nil
+	return resolv, nil
+}
+
+// ownNetwork makes the network of a pod whose flavor assembles it itself, unless
+// that is the host's, and tells what `run` has to know of it.
+func (s *Start) ownNetwork(r *Ready, lock int) (env []string, err error) {
+	if s.assembled() || r.Doc.Network == contract.NetworkHost {
+		return nil, nil
+	}
+	if s.network, err = assemble.NewNetwork(); err != nil {
+		return nil, err
+	}
+	resolv, err := s.join(r, lock)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := unix.FcntlInt(uintptr(s.network), unix.F_SETFD, 0); err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	env = []string{contract.EnvNetNS + "=" + strconv.Itoa(s.network)}
+	if resolv != "" {
+		env = append(env, contract.EnvResolv+"="+resolv)
+	}
+	return env, nil
 }
 
 // part begins to give back what join took, once; the function that it returns

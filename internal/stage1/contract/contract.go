@@ -64,6 +64,13 @@ const (
 	// EnvNetworkFD, for `run`, is a descriptor to keep open as long as the pod
 	// lives, closed on exec (NetworkStays). Absent: there is none.
 	EnvNetworkFD = "RKT_NETWORK_FD"
+	// EnvNetNS, for the `run` of a flavor without `init`, is a descriptor of the pod's
+	// network namespace, attached to Pod.Networks, with only loopback under
+	// NetworkNone. Absent: the pod's network is the host's.
+	EnvNetNS = "RKT_NETNS_FD"
+	// EnvResolv, beside EnvNetNS, is what the networks want in resolv.conf(5) of
+	// all apps. Absent: nothing.
+	EnvResolv = "RKT_RESOLV"
 	// EnvHeld, for `run`, are descriptors to keep open as long as the pod lives,
 	// closed on exec, with commas between them: what the pod has of the host's is
 	// the pod's until they are closed. Absent: there are none.
