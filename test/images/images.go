@@ -16,10 +16,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
-	"syscall"
 
+	"github.com/rkt/rkt/test/cache"
 	"github.com/rkt/rkt/test/layout"
 )
 
@@ -146,8 +145,7 @@ http {
 }
 
 // cached returns a directory filled by make, keyed by kind, this package's
-// source and the sources' paths, sizes and times. It appears by rename, so
-// two test binaries may ask at once.
+// source and the sources' paths, sizes and times.
 func cached(kind string, sources []string, fill func(dir string) error) (string, error) {
 	key := sha256.New()
 	files, err := recipe.ReadDir(".")
@@ -169,31 +167,9 @@ func cached(kind string, sources []string, fill func(dir string) error) (string,
 		}
 		fmt.Fprintln(key, s, st.Size(), st.ModTime().UnixNano())
 	}
-	cache := filepath.Join(os.TempDir(), fmt.Sprintf("rkt-test-images-%d", os.Getuid()))
-	if err := os.Mkdir(cache, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return "", err
-	}
-	st, err := os.Lstat(cache)
+	dir, err := cache.Dir("rkt-test-images", kind+"-"+hex.EncodeToString(key.Sum(nil))[:24], fill)
 	if err != nil {
-		return "", err
-	}
-	if owner := st.Sys().(*syscall.Stat_t).Uid; !st.IsDir() || int(owner) != os.Getuid() || st.Mode().Perm() != 0o700 {
-		return "", fmt.Errorf("cannot use %s: not a private directory of ours", cache)
-	}
-	dir := filepath.Join(cache, kind+"-"+hex.EncodeToString(key.Sum(nil))[:24])
-	if _, err := os.Stat(dir); err == nil {
-		return dir, nil
-	}
-	tmp, err := os.MkdirTemp(cache, "making-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(tmp)
-	if err := fill(tmp); err != nil {
 		return "", fmt.Errorf("cannot make test images: %w", err)
-	}
-	if err := os.Rename(tmp, dir); err != nil && !errors.Is(err, os.ErrExist) {
-		return "", err
 	}
 	return dir, nil
 }
