@@ -5,7 +5,6 @@ package main
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -130,50 +129,13 @@ func crash(sum *summary) (string, error) {
 	return goTest(sum, append([]string{"-tags", "failpoint,e2e", "-count=1", "-run", "Crash|Kill|Failpoint", "-timeout", "15m"}, slices.Compact(pkgs)...))
 }
 
-// fuzz runs each target for a short while: long enough to catch a parser that
-// breaks easily, and to prove that the targets still build and their corpora
-// still pass.
-func fuzz(fuzztime time.Duration) func(*summary) (string, error) {
-	return func(sum *summary) (string, error) {
-		type target struct{ pkg, name string }
-		var targets []target
-		decl := regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)
-		err := testFiles(func(path string, text []byte) {
-			for _, m := range decl.FindAllSubmatch(text, -1) {
-				targets = append(targets, target{"./" + filepath.Dir(path), string(m[1])})
-			}
-		})
-		if err != nil {
-			return "", err
-		}
-		var bad []string
-		for _, t := range targets {
-			out, err := exec.Command("go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$",
-				"-fuzztime", fuzztime.String(), "-parallel", "2", t.pkg).CombinedOutput()
-			// On a busy machine the fuzzing engine may take the end of its own
-			// time for a failure; a real one names the input that made it fail.
-			late := bytes.Contains(out, []byte("context deadline exceeded")) && !bytes.Contains(out, []byte("Failing input"))
-			if err != nil && !late {
-				os.Stdout.Write(out)
-				bad = append(bad, t.pkg+" "+t.name)
-				continue
-			}
-			sum.passed++
-		}
-		if bad != nil {
-			return "", errors.New(strings.Join(bad, ", "))
-		}
-		return fmt.Sprintf("%d targets, %s each", len(targets), fuzztime), nil
-	}
-}
-
 // testFiles calls f for each of the project's test files.
 func testFiles(f func(path string, text []byte)) error {
 	return filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && (d.Name() == ".git" || d.Name() == "build" || d.Name() == "testdata") {
+		if d.IsDir() && (path == ".git" || path == "build" || d.Name() == "testdata") {
 			return fs.SkipDir
 		}
 		if !strings.HasSuffix(path, "_test.go") {
