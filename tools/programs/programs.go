@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package programs is the list of rkt's programs, and compiles them: for `make
+// build`, for the packages and for the tests.
+package programs
+
+// Where programs lie below an installation's directory.
+const (
+	bin     = "bin"
+	libexec = "libexec/rkt"
+)
+
+// A Program is one that is installed.
+type Program struct {
+	// Name is that of its directory below cmd, and the file's.
+	Name string
+	// Dir is where it lies, below the installation's directory.
+	Dir string
+	// Links are its other names, beside it.
+	Links []string
+	// Flavors are those whose manifest it prints, each given its name: `NAME
+	// manifest FLAVOR` becomes stage1-FLAVOR.json beside it.
+	Flavors []string
+	// Link are flags of its own for the linker.
+	Link string
+}
+
+// List returns all of them. A new program is a line here; the directories below
+// cmd and the list are compared by a test.
+func List() []Program {
+	return []Program{
+		{Name: "rkt", Dir: bin},
+		{Name: "acbuild", Dir: bin, Links: []string{"actool"}},
+		{Name: "fetch", Dir: libexec},
+		{Name: "network", Dir: libexec},
+		{Name: "doctor", Dir: libexec},
+		{Name: "join", Dir: libexec, Link: "-E main.enter"},
+		{Name: "stage1-native", Dir: libexec, Flavors: []string{"native"}},
+		{Name: "stage1-fly", Dir: libexec, Flavors: []string{"fly"}},
+	}
+}
