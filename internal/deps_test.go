@@ -51,7 +51,7 @@ var imports = []struct{ pkg, may, why string }{
 	{"image/render", "linux/...", "lays trees over each other; knows neither where they lie nor where they came from"},
 	{"image/settle", "image linux/...", "compares trees; knows neither where they lie nor where they came from"},
 	{"image/unpack/...", "image image/fetch/wire image/settle image/unpack/... linux/...", "extracts under an untrusted root; must not know where"},
-	{"image/tree", "image image/settle image/store linux/...", "which trees make a root; removal"},
+	{"image/tree", "image image/extract image/merge image/settle image/store linux/...", "which trees make a root, or the one tree that has them all"},
 
 	{"pod", "image image/ref image/aci", "the noun of the second room does no I/O"},
 	{"pod/cdi", "", "reads what administrators say of devices; knows no pod"},

@@ -5,6 +5,7 @@
 package image
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"slices"
@@ -141,6 +142,20 @@ func (rec *Record) Own() (Layer, bool) {
 		}
 	}
 	return Layer{}, false
+}
+
+// MergedTree names the tree that has all of an image's (package tree, Merged); ""
+// for one that has at most one.
+func (rec *Record) MergedTree() Digest {
+	if len(rec.Layers) < 2 {
+		return ""
+	}
+	h := sha256.New()
+	h.Write([]byte("rkt merged tree 1\n")) // never what a layer's tar begins with
+	for _, l := range rec.Layers {
+		h.Write([]byte(l.DiffID + "\n"))
+	}
+	return Digest("sha256:" + hex.EncodeToString(h.Sum(nil)))
 }
 
 // App is how an image asks to be run: appc's App and OCI's config in one form.

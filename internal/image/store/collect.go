@@ -81,7 +81,12 @@ func (s *Store) Remove(id image.ID, inUse func(image.Layer) bool) (freed int64, 
 		if err := s.writeIndex(all); err != nil {
 			return err
 		}
-		return s.sweep(need, inUse, blobs, r.Layers, &c)
+		layers := r.Layers
+		if _, err := os.Lstat(s.LayerPath(r.MergedTree())); err == nil {
+			name := r.MergedTree()
+			layers = append(slices.Clone(layers), image.Layer{DiffID: name})
+		}
+		return s.sweep(need, inUse, blobs, layers, &c)
 	})
 	return c.Freed, err
 }
@@ -256,6 +261,9 @@ func (s *Store) needed(all map[image.ID]*image.Record) (map[string]bool, error) 
 		for _, l := range r.Layers {
 			need["blob "+string(l.Blob)] = true
 			need["layer "+string(l.DiffID)] = true
+		}
+		if name := r.MergedTree(); name != "" { // whether there is one or not
+			need["layer "+string(name)] = true
 		}
 	}
 	return need, nil

@@ -153,6 +153,25 @@ func TestCollectGrace(t *testing.T) {
 }
 
 // What a fetch has brought, or found, is spared until its Store is closed.
+// TestCollectMerged: the merged tree of an image lives as long as that does.
+func TestCollectMerged(t *testing.T) {
+	s := newStore(t)
+	rec := commitImage(t, s, "merged", []string{"merged"}, "base", "top")
+	putLayer(t, s, rec.MergedTree(), "both")
+	must(t, s.Close())
+	c, err := s.Collect(Policy{Grace: -1})
+	must(t, err)
+	if !s.HasLayer(rec.MergedTree()) || c.Layers != 0 {
+		t.Errorf("collected %+v", c)
+	}
+	must(t, s.Close())
+	_, err = s.Remove(rec.ID, nil)
+	must(t, err)
+	if s.HasLayer(rec.MergedTree()) {
+		t.Error("it is there without its image")
+	}
+}
+
 func TestCollectSparesFetches(t *testing.T) {
 	s := newStore(t)
 	gone := commitImage(t, s, "gone", nil, "base")

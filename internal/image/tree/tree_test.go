@@ -140,3 +140,42 @@ func TestOverlay(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
+
+// TestMerged: one tree has what an overlay of them all would show, and lives as
+// long as the image does.
+func TestMerged(t *testing.T) {
+	st, err := store.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	one := record(t, st, "alone")
+	if got, err := Merged(t.Context(), one, st); err != nil || got != st.LayerPath(digest("alone")) {
+		t.Errorf("of one tree: %q, %v", got, err)
+	}
+	rec := record(t, st, "a", "b", "c")
+	got, err := Merged(t.Context(), rec, st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"a": "a", "b": "b", "c": "c", "top": "c"} {
+		if b, err := os.ReadFile(filepath.Join(got, name)); string(b) != want {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
+	}
+	if got != st.LayerPath(rec.MergedTree()) {
+		t.Errorf("it lies at %s", got)
+	}
+	var before, after syscall.Stat_t
+	_ = syscall.Stat(got, &before)
+	if again, err := Merged(t.Context(), rec, st); err != nil || again != got {
+		t.Errorf("again: %q, %v", again, err)
+	}
+	if _ = syscall.Stat(got, &after); before.Ino != after.Ino {
+		t.Error("it was made twice")
+	}
+	other := record(t, st, "a", "c", "b")
+	if other.MergedTree() == rec.MergedTree() {
+		t.Error("the order of layers does not count")
+	}
+}
