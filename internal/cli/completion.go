@@ -171,13 +171,13 @@ func flagValues(fs *pflag.FlagSet, name, prefix string) (words []word, files boo
 		"format": {"json", "json-pretty"}, "net": {"default", "default-restricted", "none", "host"}, "ipc": {"auto", "private", "parent"},
 		"pull-policy": {"new", "update", "never"}, "order": {"asc", "desc"},
 		"stdin": {"null", "inherit"}, "stdout": {"inherit", "log", "null"}, "stderr": {"inherit", "log", "null"},
-		"insecure-options": insecureNames(), "stage1-name": {defaultFlavor},
+		"insecure-options": insecureNames(), "stage1": {defaultFlavor, "fly", "host", "coreos", "kvm"},
 		"dns": {"host", "none"}, "hosts-entry": {"host"},
 	}
 	for _, v := range values[name] {
 		words = append(words, word{prefix + v, ""})
 	}
-	return words, slices.Contains([]string{"pod-manifest", "set-env-file", "uuid-file", "uuid-file-save", "signature",
+	return words, slices.Contains([]string{"pod-manifest", "set-env-file", "uuid-file", "uuid-file-save", "signature", "stage1-path",
 		"dir", "system-config", "local-config", "user-config"}, name)
 }
 

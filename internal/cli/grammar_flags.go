@@ -331,7 +331,4 @@ func refuse(fs *pflag.FlagSet, name, noOpt, why string) {
 // unavailable adds the flags of run and prepare that are refused.
 func unavailable(fs *pflag.FlagSet) {
 	refuse(fs, "mds-register", "true", "this version of rkt has no metadata service")
-	for _, name := range []string{"stage1-url", "stage1-path", "stage1-hash", "stage1-from-dir"} {
-		refuse(fs, name, "", "this version of rkt only has the flavors installed beside it; choose native or fly with --stage1-name")
-	}
 }

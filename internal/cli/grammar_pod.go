@@ -11,10 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rkt/rkt/internal/config"
-	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/pod"
-	"github.com/rkt/rkt/internal/pod/launch"
 	"github.com/rkt/rkt/internal/pod/prepare"
 	"github.com/spf13/pflag"
 )
@@ -191,72 +188,4 @@ func (e *envFlags) into(r *prepare.Request) {
 			}
 		}
 	}
-}
-
-// flavorFlags choose the flavor.
-type flavorFlags struct{ name string }
-
-func (f *flavorFlags) register(fs *pflag.FlagSet) {
-	set := func(s string) error {
-		if s == "" {
-			return errors.New("it is empty")
-		}
-		if f.name != "" && f.name != s {
-			return fmt.Errorf("the flavor %q is chosen already", f.name)
-		}
-		f.name = s
-		return nil
-	}
-	each(fs, "stage1-name", "NAME", "the flavor, that is how the pod is isolated", set).DefValue = defaultFlavor
-	each(fs, "stage1", "NAME", "--stage1-name", set).Hidden = true
-}
-
-// defaultFlavor is what pods are isolated by unless the user says otherwise.
-const defaultFlavor = "native"
-
-// find finds the flavor that was asked for, or that the configuration makes the
-// default.
-func (f *flavorFlags) find(d config.Dirs) (launch.Flavor, error) {
-	paths, err := config.LoadPaths(d)
-	if err != nil {
-		return launch.Flavor{}, err
-	}
-	if f.name != "" {
-		return launch.Find(f.name, paths.Stage1Images)
-	}
-	s, err := config.LoadStage1(d)
-	switch {
-	case err != nil:
-		return launch.Flavor{}, err
-	case s.Name != "":
-		return configured(s, paths.Stage1Images)
-	case s.Location != "":
-		return located(s.Location)
-	}
-	return launch.Find(defaultFlavor, paths.Stage1Images)
-}
-
-// configured finds the default flavor by name and version, and where there is
-// none at its location.
-func configured(s config.Stage1, dir string) (launch.Flavor, error) {
-	flavor, err := launch.Find(s.Name, dir)
-	if err == nil && flavor.Manifest.Version != "" && flavor.Manifest.Version != s.Version {
-		err = hint.Wrap(fmt.Errorf("cannot use stage1 %q: the configuration wants version %q, installed is %q", s.Name, s.Version, flavor.Manifest.Version),
-			"change its version in stage1.d, or install that version")
-	}
-	if err != nil && s.Location != "" {
-		return located(s.Location)
-	}
-	return flavor, err
-}
-
-// located loads the flavor whose manifest lies at a location of the
-// configuration.
-func located(location string) (launch.Flavor, error) {
-	path := strings.TrimPrefix(location, "file://")
-	if !strings.HasPrefix(path, "/") || !strings.HasSuffix(path, ".json") {
-		return launch.Flavor{}, hint.Wrap(fmt.Errorf("cannot use stage1 at %q, as the configuration says: this version of rkt takes no flavors from images", location),
-			"name the manifest of an installed flavor, /PATH/stage1-NAME.json")
-	}
-	return launch.Load(path)
 }

@@ -28,6 +28,7 @@ type imageRef struct {
 	ref.Ref
 	canonical string // the name the store knows it by; "" of an ID
 	signature string // path of --signature, or ""
+	trusted   bool   // whoever named it vouches for it
 }
 
 // parseRefs reads the names of images. A word that could be an appc name is a
@@ -69,6 +70,8 @@ func (c *cli) findImages(st *store.Store, refs []imageRef, policy string) ([]ima
 			if err != nil {
 				return rec, err
 			}
+			o := o
+			o.InsecureImage = o.InsecureImage || refs[i].trusted
 			return fetch.Admit(o, rec, refs[i].Ref)
 		})
 		if !errors.Is(err, store.ErrNotFound) && !errors.Is(err, fetch.ErrUnproven) {
@@ -113,6 +116,7 @@ func (c *cli) fetchImage(st *store.Store, r imageRef, policy fetch.Policy) (imag
 		return image.Record{}, err
 	}
 	o.Policy, o.Signature = policy, r.signature
+	o.InsecureImage = o.InsecureImage || r.trusted
 	ctx, stop := interruptible()
 	defer stop()
 	return fetch.Image(ctx, st, o, r.Ref)

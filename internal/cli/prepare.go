@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/rkt/rkt/internal/pod/lifecycle"
-	"github.com/rkt/rkt/internal/pod/prepare"
 )
 
 func newPrepare(c *cli) *command {
@@ -38,13 +37,14 @@ func (c *cli) prepare(w *wish) error {
 	if err := c.needRoot(); err != nil {
 		return err
 	}
-	flavor, err := w.flavor.find(c.global.config)
+	flavor, err := c.findFlavor(&w.flavor)
 	if err != nil {
 		return err
 	}
+	defer flavor.release()
 	w.Options.Later, w.Options.Decided = true, c.knowNetworks
 	c.userNetwork(&w.Options)
-	w.Flavor, w.Durable, c.clock.on = prepare.Flavor(flavor), true, w.timing
+	w.Flavor, w.Durable, c.clock.on = flavor.prepared(), true, w.timing
 	p, err := c.makePod(w)
 	if err != nil {
 		return err

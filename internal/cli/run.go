@@ -81,11 +81,12 @@ func (c *cli) run(w *wish) error {
 	}
 	launch.Calm()
 	c.clock.on = w.timing
-	flavor, err := w.flavor.find(c.global.config)
+	flavor, err := c.findFlavor(&w.flavor)
 	if err != nil {
 		return err
 	}
-	w.Flavor = prepare.Flavor(flavor)
+	defer flavor.release()
+	w.Flavor = flavor.prepared()
 	c.userNetwork(&w.Options)
 	var sockets sockets
 	if err := c.takeSockets(&sockets, &w.Options, w.quiet); err != nil {
@@ -108,7 +109,7 @@ func (c *cli) run(w *wish) error {
 		close(laid)
 		ready <- outcome{r, err}
 	}()
-	start, err := launch.Begin(flavor, &contract.Pod{Network: w.Options.NetworkMode(), HostIPC: w.Options.HostIPC, Users: w.Users(), Insecure: c.insecureDocument()}, c.launchClock())
+	start, err := launch.Begin(flavor.Flavor, &contract.Pod{Network: w.Options.NetworkMode(), HostIPC: w.Options.HostIPC, Users: w.Users(), Insecure: c.insecureDocument()}, c.launchClock())
 	if l, ok := soon(laid); ok && err == nil {
 		err = start.Lay(l.doc, l.dir)
 	}
@@ -125,6 +126,7 @@ func (c *cli) run(w *wish) error {
 		}
 		return err
 	}
+	flavor.release() // the pod has it now
 	start.Sockets(sockets)
 	c.ended, err = start.Exec(made.pod)
 	return err

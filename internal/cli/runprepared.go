@@ -92,7 +92,7 @@ func (c *cli) runPrepared(uuid string, o prepare.Options) error {
 	if o.Interactive {
 		o.Term = os.Getenv("TERM")
 	}
-	if err := prepare.Complete(p, prepare.Flavor(flavor), o); err != nil {
+	if err := prepare.Complete(p, prepare.Flavor{Path: flavor.Path, Manifest: flavor.Manifest}, o); err != nil {
 		return err
 	}
 	doc, err := p.Contract()

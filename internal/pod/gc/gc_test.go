@@ -238,6 +238,17 @@ func TestUsers(t *testing.T) {
 			t.Errorf("%s: others are in use", phase)
 		}
 	}
+	// The flavor's image as well.
+	dir := t.TempDir()
+	p := dead(t, dir, lifecycle.Prepared)
+	other := image.Digest("sha256:" + strings.Repeat("b", 64))
+	doc, err := p.Contract()
+	must(t, err)
+	doc.Flavor, doc.Stage1Image = dir+"/layers/"+string(other.ID())+"/"+contract.TreeManifest, "sha256-22"
+	must(t, os.WriteFile(filepath.Join(p.Dir(), contract.File), doc.Encode(), 0o600))
+	if u := UsersOf(dir); !u.Layer(image.Layer{DiffID: other}) || !u.Image(image.Record{ID: "sha256-22"}) || !u.Layer(layer) {
+		t.Error("the flavor of a pod is not in use")
+	}
 	// Torn and ended: needs nothing. Torn and alive: nobody knows, so all of it.
 	for _, alive := range []bool{false, true} {
 		dir := t.TempDir()

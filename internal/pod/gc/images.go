@@ -70,6 +70,10 @@ func (u *Users) add(p *lifecycle.Pod) error {
 				u.layers[filepath.Base(l)] = true
 			}
 		}
+		if c.Stage1Image != "" { // stop, enter and gc are executed from its tree
+			u.images[image.ID(c.Stage1Image)] = true
+			u.layers[filepath.Base(filepath.Dir(c.Flavor))] = true
+		}
 		m, merr := p.Manifest()
 		if err = merr; err == nil {
 			for i := range m.Apps {

@@ -418,6 +418,13 @@ func execute(program string, argv, env []string) error {
 		return err
 	}
 	defer done()
+	// A script's interpreter, which is the host's, has to open it once more.
+	if fd, err := unix.Open(program, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err == nil {
+		if isScript(fd) {
+			path = program
+		}
+		unix.Close(fd)
+	}
 	if err := syscall.Exec(path, argv, env); err != nil {
 		return fmt.Errorf("cannot execute stage1 %s: %w", program, err)
 	}

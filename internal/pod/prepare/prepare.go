@@ -122,7 +122,8 @@ func (r *Request) plan(st *store.Store, apps []*app) (*plan, error) {
 			return nil, err
 		}
 	}
-	pl := &plan{manifest: m, document: &contract.Pod{Version: contract.Version, UUID: string(r.UUID), Flavor: r.Flavor.Path}}
+	pl := &plan{manifest: m, document: &contract.Pod{Version: contract.Version, UUID: string(r.UUID), Flavor: r.Flavor.Path,
+		Stage1Image: string(r.Flavor.Image)}}
 	if err := r.limits(pl.document, m); err != nil {
 		return nil, err
 	}

@@ -19,10 +19,12 @@ import (
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
-// Flavor is the stage1 a pod is prepared for: a launch.Flavor converts to it.
+// Flavor is the stage1 a pod is prepared for.
 type Flavor struct {
 	Path     string // of its manifest, absolute
 	Manifest contract.Manifest
+	// Image is the one that it came from; "" for an installed one.
+	Image image.ID
 }
 
 // need returns an *UnsupportedError unless the flavor has the feature.

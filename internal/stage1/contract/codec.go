@@ -12,6 +12,7 @@ func (p *Pod) Encode() []byte {
 	w.Key("version").Int(int64(p.Version))
 	w.Key("uuid").String(p.UUID)
 	w.Key("flavor").String(p.Flavor)
+	w.OptString("stage1Image", p.Stage1Image)
 	w.Key("hostname").String(p.Hostname)
 	plainjson.Each(w.Key("apps"), p.Apps, (*App).write)
 	w.OptString("cgroup", p.Cgroup)
@@ -123,6 +124,8 @@ func Decode(b []byte) (*Pod, error) {
 			p.UUID = r.String()
 		case "flavor":
 			p.Flavor = r.String()
+		case "stage1Image":
+			p.Stage1Image = r.String()
 		case "hostname":
 			p.Hostname = r.String()
 		case "apps":

@@ -80,7 +80,16 @@ const (
 	EnvLimited = "RKT_LIMITED"
 )
 
-// Manifest describes a flavor; it lies beside the program as NAME.json.
+// TreeManifest is the name of the manifest at the root of a flavor that comes as a
+// tree of its own: an image's, or a directory. Paths of programs in it, absolute
+// ones too, are that tree's.
+const TreeManifest = "stage1.json"
+
+// MaxManifest bounds a manifest, bytes.
+const MaxManifest = 64 << 10
+
+// Manifest describes a flavor; it lies beside the program as stage1-NAME.json, or
+// as TreeManifest.
 type Manifest struct {
 	ContractVersion int    `json:"contractVersion"`
 	Name            string `json:"name"`
@@ -135,9 +144,12 @@ type Pod struct {
 	Version int    `json:"version"`
 	UUID    string `json:"uuid"`
 	// Flavor is the path of the manifest of the flavor this was prepared for.
-	Flavor   string `json:"flavor"`
-	Hostname string `json:"hostname"`
-	Apps     []App  `json:"apps"`
+	Flavor string `json:"flavor"`
+	// Stage1Image is the ID of the image that the flavor came from; "" for an
+	// installed one.
+	Stage1Image string `json:"stage1Image,omitempty"`
+	Hostname    string `json:"hostname"`
+	Apps        []App  `json:"apps"`
 	// Cgroup is the absolute directory of the pod's cgroup (version 2), which
 	// stage1 makes and removes; "" where the host has no such hierarchy.
 	Cgroup string `json:"cgroup,omitempty"`
