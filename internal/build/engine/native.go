@@ -145,6 +145,7 @@ func (o *order) document(flavor string) (*contract.Pod, error) {
 	}
 	var err error
 	doc.Resolv, err = resolv(s.Network)
+	doc.Features = doc.Needs()
 	return doc, err
 }
 

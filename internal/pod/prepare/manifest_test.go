@@ -3,6 +3,7 @@
 package prepare
 
 import (
+	"errors"
 	"os"
 	"slices"
 	"strings"
@@ -74,6 +75,7 @@ func TestOptions(t *testing.T) {
 func TestComplete(t *testing.T) {
 	f := newFixture(t)
 	f.req.Options.Hostname = "first"
+	f.app().ReadOnlyRootFS = true
 	p, _, _ := f.pod()
 	if err := Complete(p, f.req.Flavor, Options{}); err == nil {
 		t.Error("completed before it was prepared")
@@ -86,6 +88,12 @@ func TestComplete(t *testing.T) {
 	}
 	if c, err := p.Contract(); err != nil || c.Network != "contained" || c.Networks[0].Name != "default" || c.Hostname != "first" {
 		t.Errorf("after a refusal: %+v, %v", c, err)
+	}
+	// The flavor is another one by now.
+	less := Flavor{Path: f.req.Flavor.Path, Manifest: f.req.Flavor.Manifest}
+	less.Manifest.Features = slices.DeleteFunc(slices.Clone(less.Manifest.Features), func(g contract.Feature) bool { return g == contract.ReadOnlyRoot })
+	if u := (*UnsupportedError)(nil); !errors.As(Complete(p, less, Options{Networks: network("host")}), &u) || u.Feature != contract.ReadOnlyRoot {
+		t.Errorf("a flavor that has lost a feature: %v", u)
 	}
 	if err := Complete(p, f.req.Flavor, Options{Networks: network("host"), Hostname: "second", Interactive: true, Term: "xterm", DNSMode: "host"}); err != nil {
 		t.Fatal(err)

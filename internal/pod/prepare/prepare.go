@@ -66,6 +66,9 @@ func complete(p *lifecycle.Pod, f Flavor, o Options) (err error) {
 	if err := namespaced(c); err != nil {
 		return err
 	}
+	if err := f.cover(c, false); err != nil {
+		return err
+	}
 	defer func() {
 		if err == nil {
 			p.Wrote(c)
@@ -175,6 +178,9 @@ func (r *Request) plan(st *store.Store, apps []*app) (*plan, error) {
 		return nil, err
 	}
 	if err := namespaced(pl.document); err != nil {
+		return nil, err
+	}
+	if err := r.Flavor.cover(pl.document, r.Options.Later); err != nil {
 		return nil, err
 	}
 	if err := r.tryUsers(pl.document); err != nil {

@@ -39,6 +39,22 @@ func (f *Flavor) has(feature contract.Feature) bool {
 	return slices.Contains(f.Manifest.Features, feature)
 }
 
+// cover notes in a document that is decided what it asks for, and refuses what the
+// flavor cannot do of it: a flavor may have changed since the pod was prepared.
+// later: the network will be chosen when the pod is run.
+func (f *Flavor) cover(c *contract.Pod, later bool) error {
+	c.Features = c.Needs()
+	if later {
+		c.Features = slices.DeleteFunc(c.Features, func(f contract.Feature) bool {
+			return f == contract.NetHost || f == contract.NetNone || f == contract.NetContained
+		})
+	}
+	if lacks := c.Lacking(f.Manifest.Features); lacks != "" {
+		return &UnsupportedError{f.Manifest.Name, lacks, "the pod"}
+	}
+	return nil
+}
+
 // UnsupportedError says that the flavor cannot do what was asked for.
 type UnsupportedError struct {
 	Flavor  string

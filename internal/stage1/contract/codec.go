@@ -13,6 +13,7 @@ func (p *Pod) Encode() []byte {
 	w.Key("uuid").String(p.UUID)
 	w.Key("flavor").String(p.Flavor)
 	w.OptString("stage1Image", p.Stage1Image)
+	plainjson.OptEach(w, "features", p.Features, writeFeature)
 	w.Key("hostname").String(p.Hostname)
 	plainjson.Each(w.Key("apps"), p.Apps, (*App).write)
 	w.OptString("cgroup", p.Cgroup)
@@ -126,6 +127,8 @@ func Decode(b []byte) (*Pod, error) {
 			p.Flavor = r.String()
 		case "stage1Image":
 			p.Stage1Image = r.String()
+		case "features":
+			p.Features = features(r.Strings())
 		case "hostname":
 			p.Hostname = r.String()
 		case "apps":
@@ -318,7 +321,7 @@ func (m *Manifest) Encode() []byte {
 	w.OptString("version", m.Version)
 	w.Key("entrypoints")
 	plainjson.EachOf(w, m.Entrypoints, (*plainjson.Writer).Strings)
-	plainjson.Each(w.Key("features"), m.Features, func(f *Feature, w *plainjson.Writer) { w.String(string(*f)) })
+	plainjson.Each(w.Key("features"), m.Features, writeFeature)
 	w.End('}')
 	b, _ := w.Bytes() // as for Pod
 	return b
@@ -347,6 +350,8 @@ func DecodeManifest(b []byte) (Manifest, error) {
 	}
 	return m, nil
 }
+
+func writeFeature(f *Feature, w *plainjson.Writer) { w.String(string(*f)) }
 
 func features(words []string) []Feature {
 	if words == nil {

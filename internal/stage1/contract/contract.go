@@ -148,8 +148,11 @@ type Pod struct {
 	// Stage1Image is the ID of the image that the flavor came from; "" for an
 	// installed one.
 	Stage1Image string `json:"stage1Image,omitempty"`
-	Hostname    string `json:"hostname"`
-	Apps        []App  `json:"apps"`
+	// Features are what the pod asks for (Needs). A flavor refuses a pod that asks
+	// for one that it does not have.
+	Features []Feature `json:"features,omitempty"`
+	Hostname string    `json:"hostname"`
+	Apps     []App     `json:"apps"`
 	// Cgroup is the absolute directory of the pod's cgroup (version 2), which
 	// stage1 makes and removes; "" where the host has no such hierarchy.
 	Cgroup string `json:"cgroup,omitempty"`

@@ -91,6 +91,9 @@ func document() (*contract.Pod, *contract.App, error) {
 	case doc.Limited():
 		return nil, nil, fmt.Errorf("cannot run pod %s: flavor fly limits nothing", doc.UUID)
 	}
+	if f := doc.Lacking(Manifest().Features); f != "" {
+		return nil, nil, fmt.Errorf("cannot run pod %s: flavor fly lacks the feature %q", doc.UUID, f)
+	}
 	return doc, &doc.Apps[0], nil
 }
 
