@@ -5,7 +5,7 @@ BUILD   ?= build
 PREFIX  ?= /usr/local
 DESTDIR ?=
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-.PHONY: build demo test check unit e2e crash fuzz bench vm man install clean
+.PHONY: dist build demo test check unit e2e crash fuzz bench vm man install clean
 # tools/programs is the list of programs.
 build:
 	GO=$(GO) $(GO) run ./tools/build -o $(BUILD) -version $(VERSION) -prefix $(PREFIX)
@@ -35,10 +35,12 @@ vm:
 man:
 	$(GO) run ./tools/man $(BUILD)/man
 
-install: build man
-	install -d $(DESTDIR)$(PREFIX)/share/man/man1
-	cp -R $(BUILD)/bin $(BUILD)/libexec $(DESTDIR)$(PREFIX)
-	install -m 644 $(BUILD)/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+install: build
+	GO=$(GO) $(GO) run ./tools/dist -install $(or $(DESTDIR),/) -built $(BUILD) -prefix $(PREFIX)
+
+# Packages and tarballs for amd64 and arm64, in $(BUILD)/dist.
+dist:
+	GO=$(GO) $(GO) run ./tools/dist -out $(BUILD)/dist -version $(VERSION)
 
 clean:
 	rm -rf $(BUILD)

@@ -63,7 +63,7 @@ func (o Options) compile(root, out, link string, packages []string) error {
 	if link != "" {
 		flags += " " + link
 	}
-	cmd := exec.Command(goTool(), append([]string{"build", "-trimpath", "-buildvcs=false", "-tags", o.Tags, "-ldflags", flags, "-o", out}, packages...)...)
+	cmd := exec.Command(Go(), append([]string{"build", "-trimpath", "-buildvcs=false", "-tags", o.Tags, "-ldflags", flags, "-o", out}, packages...)...)
 	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if o.Arch != "" {
 		cmd.Env = append(cmd.Env, "GOARCH="+o.Arch)
@@ -163,8 +163,8 @@ func replace(path string, text []byte, mode os.FileMode) error {
 	return os.Rename(path+".new", path)
 }
 
-// goTool is the Go command: make's GO, if that says one.
-func goTool() string {
+// Go is the Go command: make's GO, if that says one.
+func Go() string {
 	if tool := os.Getenv("GO"); tool != "" {
 		return tool
 	}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command dist makes what is handed to users: .deb and .rpm packages and tarballs,
+// with their checksums. With -install it lays out what `make build` made, as the
+// packages do. The same commit gives the same bytes: times are the commit's, or
+// what SOURCE_DATE_EPOCH says.
+package main
+
+import (
+	"crypto/sha256"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rkt/rkt/tools/programs"
+)
+
+func main() {
+	out := flag.String("out", "build/dist", "the `directory` for the packages")
+	ver := flag.String("version", "unknown", "as git describe says it")
+	archs := flag.String("arch", "amd64,arm64", "the architectures, in Go's words")
+	install := flag.String("install", "", "install below this `directory` instead, which may be /")
+	built := flag.String("built", "build", "with -install: what make build filled")
+	prefix := flag.String("prefix", "/usr/local", "with -install: where below that")
+	flag.Parse()
+	var err error
+	if *install != "" {
+		err = installTree(*install, *built, *prefix)
+	} else {
+		err = makeAll(*out, *ver, strings.Split(*archs, ","))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "dist:", err)
+		os.Exit(1)
+	}
+}
+
+// installTree is `make install`.
+func installTree(root, built, prefix string) error {
+	if !filepath.IsAbs(prefix) {
+		return fmt.Errorf("cannot install: the prefix %q is not absolute", prefix)
+	}
+	for _, p := range packages() {
+		t, missing, err := p.tree(layout{prefix: prefix}, built)
+		if err != nil {
+			return err
+		}
+		if missing != "" {
+			fmt.Printf("not installing %s: %s\n", p.name, missing)
+			continue
+		}
+		if err := t.write(root); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeAll writes the packages of each architecture, and SHA256SUMS, into out.
+func makeAll(out, version string, archs []string) error {
+	when, err := epoch()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return err
+	}
+	number := packageVersion(version, when)
+	l, err := texts(number, when)
+	if err != nil {
+		return err
+	}
+	var made []string
+	for _, arch := range archs {
+		if names[arch].deb == "" {
+			return fmt.Errorf("cannot make packages for %q: want amd64 or arm64", arch)
+		}
+		built := filepath.Join(out, "built-"+arch)
+		if err := programs.Build(".", built, programs.Options{Version: version, Prefix: "/usr", Arch: arch}); err != nil {
+			return err
+		}
+		files, err := pack(out, built, arch, l, number, when)
+		if err != nil {
+			return err
+		}
+		made = append(made, files...)
+	}
+	return sums(out, made)
+}
+
+// texts is a layout with what packages say of where they come from.
+func texts(version string, when time.Time) (l layout, err error) {
+	if l.changelog, err = changelog(version, when); err != nil {
+		return l, err
+	}
+	if l.licenses, err = thirdParty(); err != nil {
+		return l, err
+	}
+	l.copyright, err = os.ReadFile("dist/package/copyright")
+	return l, err
+}
+
+// pack makes the packages of one architecture, and returns their names.
+func pack(out, built, arch string, l layout, version string, when time.Time) (made []string, err error) {
+	list, err := changes("- ")
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range packages() {
+		m := meta{product: p, version: version, arch: arch, when: when, changes: list}
+		tarName := fmt.Sprintf("%s-%s-linux-%s", p.name, version, arch)
+		for _, form := range []struct {
+			system, prefix, name string
+			write                func(tree) ([]byte, error)
+		}{
+			{"deb", "/usr", fmt.Sprintf("%s_%s_%s.deb", p.name, version, names[arch].deb), m.deb},
+			{"rpm", "/usr", fmt.Sprintf("%s-%s-1.%s.rpm", p.name, version, names[arch].rpm), m.rpm},
+			{"", "/usr/local", tarName + ".tar.gz", func(t tree) ([]byte, error) { return tarball(t.below("usr/local", tarName), when) }},
+		} {
+			l.system, l.prefix = form.system, form.prefix
+			t, missing, err := p.tree(l, built)
+			if err != nil {
+				return nil, fmt.Errorf("cannot make %s: %w", form.name, err)
+			}
+			if missing != "" {
+				fmt.Printf("no package %s for %s: %s\n", p.name, arch, missing)
+				break
+			}
+			text, err := form.write(t)
+			if err == nil {
+				err = writeFile(filepath.Join(out, form.name), text, 0o644)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("cannot make %s: %w", form.name, err)
+			}
+			made = append(made, form.name)
+		}
+	}
+	return made, nil
+}
+
+// sums writes SHA256SUMS, as `sha256sum --check` reads it.
+func sums(out string, made []string) error {
+	slices.Sort(made)
+	var b strings.Builder
+	for _, name := range made {
+		text, err := os.ReadFile(filepath.Join(out, name))
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&b, "%x  %s\n", sha256.Sum256(text), name)
+		fmt.Printf("%s %.1f MB\n", filepath.Join(out, name), float64(len(text))/1e6)
+	}
+	return writeFile(filepath.Join(out, "SHA256SUMS"), []byte(b.String()), 0o644)
+}
+
+// epoch is the time that files bear.
+func epoch() (time.Time, error) {
+	text := os.Getenv("SOURCE_DATE_EPOCH")
+	if text == "" {
+		out, err := exec.Command("git", "log", "-1", "--format=%ct").Output()
+		if err != nil {
+			return time.Time{}, errors.New("cannot tell the source's time: not in a git work tree, and SOURCE_DATE_EPOCH is not set")
+		}
+		text = strings.TrimSpace(string(out))
+	}
+	seconds, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("cannot tell the source's time: %w", err)
+	}
+	return time.Unix(seconds, 0).UTC(), nil
+}
+
+// writeFile writes a file of exactly that mode, whatever the umask.
+func writeFile(path string, text []byte, mode os.FileMode) error {
+	if err := os.WriteFile(path+".new", text, mode); err != nil {
+		return err
+	}
+	if err := os.Chmod(path+".new", mode); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
