@@ -61,7 +61,8 @@ var imports = []struct{ pkg, may, why string }{
 	{"pod/activation", "stage1/contract", "what the caller opened, and whose ports those are"},
 	{"pod/prepare", "image image/ref image/aci image/store image/tree pod pod/cdi pod/lifecycle stage1/contract config linux/...",
 		"where the rooms meet; flavors are data to it, not imports"},
-	{"pod/launch", "image pod pod/lifecycle pod/users stage1/contract stage1/assemble stage1/networks linux/...", "the last code of stage0; reads no image, knows no flavor"},
+	{"pod/systemd", "pod linux/...", "what systemd and machined are asked for, on D-Bus"},
+	{"pod/launch", "image pod pod/lifecycle pod/users stage1/contract stage1/assemble stage1/machine stage1/networks linux/...", "the last code of stage0; reads no image, knows no flavor"},
 	{"pod/users", "stage1/contract linux/...", "ranges and their locks; knows no pod but by the locks it holds"},
 	{"pod/network/lease", "pod linux/...", "files and a lock; knows not what is leased"},
 	{"pod/network/rules", "linux/...", "one nftables table; knows no pod"},
@@ -74,8 +75,9 @@ var imports = []struct{ pkg, may, why string }{
 	{"stage1/appinit/...", "stage1/contract stage1/appinit/... linux/...", "the last metres; paid at every start"},
 	{"stage1/assemble", "stage1/contract stage1/appinit linux/...", "what stage0 does of stage1, for flavors that ask for it; paid at every start"},
 	{"stage1/networks", "stage1/contract", "what stage0 and a flavor both say to the program of networks"},
+	{"stage1/machine", "stage1/contract linux/...", "what stage0 and a flavor both say to the program of machines"},
 	{"stage1/fly/...", "stage1/contract stage1/appinit/... stage1/fly/... linux/...", "a flavor sees the contract, appinit and the floor"},
-	{"stage1/native/...", "stage1/networks stage1/contract stage1/appinit/... stage1/native/... linux/...", "a flavor sees the contract, appinit and the floor"},
+	{"stage1/native/...", "stage1/machine stage1/networks stage1/contract stage1/appinit/... stage1/native/... linux/...", "a flavor sees the contract, appinit and the floor"},
 
 	{"build/manifest", "image image/aci image/ociconfig", "what an image says of itself: pure"},
 	{"build/place", "image/merge linux/...", "files into a root of trees; knows no image"},
@@ -147,6 +149,13 @@ var programs = []struct {
 			module + "internal/image/store " + module + "internal/pod/prepare " + module + "internal/pod/launch " +
 			module + "internal/stage1/native/... " + module + "internal/cli " + module + "internal/ui",
 		why: "started with every pod that has a network, and again at its end",
+	},
+	{
+		name:    "cmd/systemd",
+		modules: "golang.org/x/sys github.com/godbus/dbus/v5",
+		never: "net/http crypto/tls testing " + module + "internal/image/source/... " + module + "internal/image/store " +
+			module + "internal/pod/launch " + module + "internal/stage1/... " + module + "internal/cli " + module + "internal/ui",
+		why: "started beside pods on a systemd host; D-Bus stays off every container's path",
 	},
 	{
 		name: "cmd/acbuild",

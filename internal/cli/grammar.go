@@ -26,6 +26,8 @@ type wish struct {
 	timing       bool
 	quiet        bool
 
+	manager manager
+
 	net netFlag
 	dns dnsFlag
 	env envFlags

@@ -48,6 +48,7 @@ accepts the risk.`,
 	fs := cmd.flags()
 	w.registerPod(fs)
 	registerRunOptions(fs, &w.Options, &w.net, &w.dns)
+	w.manager.flags(fs)
 	fs.StringVar(&w.uuidFileSave, "uuid-file-save", "", "write the pod's UUID to `FILE`, before the pod is made")
 	w.registerApps(fs)
 	unavailable(fs)
@@ -128,6 +129,7 @@ func (c *cli) run(w *wish) error {
 	}
 	flavor.release() // the pod has it now
 	start.Sockets(sockets)
+	w.manager.tell(c, start)
 	c.ended, err = start.Exec(made.pod)
 	return err
 }

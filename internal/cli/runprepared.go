@@ -18,6 +18,8 @@ func newRunPrepared(c *cli) *command {
 		net  netFlag
 		dns  dnsFlag
 		file uuidFile
+
+		manager manager
 	)
 	cmd := &command{
 		usage: "[OPTION…] UUID",
@@ -32,18 +34,19 @@ runs once.`,
 			if err != nil {
 				return err
 			}
-			return c.runPrepared(uuids[0], o)
+			return c.runPrepared(uuids[0], o, &manager)
 		},
 	}
 	fs := cmd.flags()
 	registerRunOptions(fs, &o, &net, &dns)
+	manager.flags(fs)
 	fs.BoolVar(&c.clock.on, "timing", false, "print where the time goes, on standard error")
 	file.register(fs)
 	refuse(fs, "mds-register", "true", "this version of rkt has no metadata service")
 	return cmd
 }
 
-func (c *cli) runPrepared(uuid string, o prepare.Options) error {
+func (c *cli) runPrepared(uuid string, o prepare.Options, m *manager) error {
 	if err := c.needRoot(); err != nil {
 		return err
 	}
@@ -114,6 +117,7 @@ func (c *cli) runPrepared(uuid string, o prepare.Options) error {
 		return err
 	}
 	start.Sockets(sockets)
+	m.tell(c, start)
 	c.ended, err = start.Exec(ready)
 	return err
 }

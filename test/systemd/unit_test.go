@@ -7,8 +7,6 @@ package systemd
 import (
 	"strings"
 	"testing"
-
-	"github.com/rkt/rkt/test/rkt"
 )
 
 // rktRun are the words before a pod's image.
@@ -18,16 +16,10 @@ var rktRun = []string{"rkt", "--insecure-options=image", "run", "--net=none"}
 // unit's, and to stop the unit is to stop the app in its own way.
 func TestService(t *testing.T) {
 	s := booted.Session(t)
-	id := tiny(s)
-	argv := append([]string{"systemd-run", "--quiet", "--unit=web", "-p", "KillMode=mixed"}, rktRun...)
-	s.Must(append(argv, id, "--exec=/bin/sh", "--", "-c",
-		`trap 'echo told to end; exit 0' TERM; echo up; while :; do sleep 0.05; done`)...)
-	s.Until("the app is up", func(r rkt.Result) bool { return strings.Contains(r.Stdout, "up\n") }, "journalctl", "--unit=web", "--output=cat", "--no-pager")
-
+	uuid := service(s, "web", nil, nil)
 	if out := s.Must("systemctl", "status", "--no-pager", "web").Stdout; !strings.Contains(out, "active (running)") {
 		t.Errorf("systemctl status:\n%s", out)
 	}
-	uuid := strings.Fields(s.Must("rkt", "list", "--no-legend", "--full").Stdout)[0]
 	main := s.Must("systemctl", "show", "--property=MainPID", "--value", "web").Out()
 	if pid := s.Must("rkt", "status", uuid).Stdout; !strings.Contains(pid, "pid=") {
 		t.Errorf("rkt status:\n%s", pid)

@@ -34,6 +34,7 @@ func List() []Program {
 		{Name: "fetch", Dir: libexec},
 		{Name: "network", Dir: libexec},
 		{Name: "doctor", Dir: libexec},
+		{Name: "systemd", Dir: libexec},
 		{Name: "join", Dir: libexec, Link: "-E main.enter"},
 		{Name: "stage1-native", Dir: libexec, Flavors: []string{"native"}},
 		{Name: "stage1-fly", Dir: libexec, Flavors: []string{"fly"}},

@@ -47,7 +47,7 @@ func (s *Start) attend(r *Ready, o assemble.Outcome) (status int, ended bool, er
 	}
 	if o.Ended {
 		s.mark("app ended", o.Finished)
-		status, err := s.end(doc)
+		status, err := s.end(r)
 		s.mark("pod ended", time.Now())
 		s.print()
 		return status, true, err
@@ -55,10 +55,18 @@ func (s *Start) attend(r *Ready, o assemble.Outcome) (status int, ended bool, er
 	s.forwardSignals()
 	s.print()
 	for until := now.Add(young); ; {
+		wake := until
+		if s.register {
+			wake = now.Add(known)
+		}
 		fds := []unix.PollFd{{Fd: int32(s.control), Events: unix.POLLIN}}
 		// Never less than 0, which would be for ever: rkt may have been stopped.
-		n, err := unix.Poll(fds, int(max(time.Until(until), 0).Milliseconds()))
+		n, err := unix.Poll(fds, int(max(time.Until(wake), 0).Milliseconds()))
 		if err == unix.EINTR {
+			continue
+		}
+		if err == nil && n == 0 && s.register {
+			s.becomeKnown(r.Pod.Dir())
 			continue
 		}
 		if err != nil || n == 0 {
@@ -67,7 +75,7 @@ func (s *Start) attend(r *Ready, o assemble.Outcome) (status int, ended bool, er
 		line, over, mine := s.hear(doc)
 		switch {
 		case over:
-			status, err := s.end(doc)
+			status, err := s.end(r)
 			return status, true, err
 		case !mine:
 			return 0, false, nil
@@ -166,9 +174,10 @@ func (s *Start) hear(doc *contract.Pod) (line string, over, mine bool) {
 }
 
 // end waits for the pod's first process and gives the pod's cgroups back.
-func (s *Start) end(doc *contract.Pod) (int, error) {
+func (s *Start) end(r *Ready) (int, error) {
+	doc := r.Doc
 	// While it still ends: its apps have.
-	parted := s.part()
+	parted, forgotten := s.part(), s.forget(r.Pod.Dir())
 	given := doc.Aside() == "" && removeEmpty(doc)
 	status, err := wait.For(s.init)
 	if err != nil {
@@ -178,8 +187,10 @@ func (s *Start) end(doc *contract.Pod) (int, error) {
 	if !given {
 		removeCgroup(doc)
 	}
-	if err := parted(); err != nil {
-		fmt.Fprintln(os.Stderr, "rkt:", err)
+	for _, finish := range []func() error{parted, forgotten} {
+		if err := finish(); err != nil {
+			fmt.Fprintln(os.Stderr, "rkt:", err)
+		}
 	}
 	return status, nil
 }

@@ -43,6 +43,7 @@ type Start struct {
 	users    *users.Range // the pod's own; nil without
 	sockets  [][]contract.InheritedSocket
 	clock    Clock
+	machineState
 
 	caught    []os.Signal // those that signals gets
 	signals   chan os.Signal
@@ -257,6 +258,9 @@ func (s *Start) exec(r *Ready) (status int, ended bool, err error) {
 		if status, ended, err := s.attend(r, o); ended || err != nil {
 			return status, ended, err
 		}
+		if s.register { // it did not come to that
+			s.becomeKnown(r.Pod.Dir())
+		}
 	}
 	own, err := s.ownNetwork(r, lock)
 	if err != nil {
@@ -289,6 +293,11 @@ func (s *Start) exec(r *Ready) (status int, ended bool, err error) {
 		return 0, false, err
 	}
 	env = append(env, of...)
+	as, err := s.machineToRun()
+	if err != nil {
+		return 0, false, err
+	}
+	env = append(env, as...)
 	release, err := s.holdSignals()
 	if err != nil {
 		return 0, false, err

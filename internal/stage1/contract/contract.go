@@ -75,9 +75,21 @@ const (
 	// closed on exec, with commas between them: what the pod has of the host's is
 	// the pod's until they are closed. Absent: there are none.
 	EnvHeld = "RKT_HELD_FDS"
+	// EnvMachine, for `run`, is the program that has systemd-machined forget the pod:
+	// it is run with the argument MachineUnregister in the pod's directory when the
+	// pod's processes have ended. For a flavor without `init`, which starts the pod
+	// itself, it is to be run with MachineRegister, the pid of the pod's first
+	// process and "container" or "vm" before. Absent: the pod is not to be known.
+	EnvMachine = "RKT_MACHINE"
 	// EnvLimited, for `run`, is set if the pod has cgroups beyond Cgroup; the
 	// document has them.
 	EnvLimited = "RKT_LIMITED"
+)
+
+// What the program in EnvMachine can do.
+const (
+	MachineRegister   = "register"
+	MachineUnregister = "unregister"
 )
 
 // TreeManifest is the name of the manifest at the root of a flavor that comes as a

@@ -45,7 +45,7 @@ type supervisor struct {
 // stays on the main thread.
 func Init() (int, error) {
 	runtime.LockOSThread()
-	deafen()                                                                            // before all else: an app may run already
+	powerOff := deafen()                                                                // before all else: an app may run already
 	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&processName[0])), 0, 0, 0) // for ps
 	// Nothing inside may trace, or open the descriptors of, this process. The lock
 	// of a range of users is among them, and with users of its own the pod's root
@@ -58,6 +58,11 @@ func Init() (int, error) {
 		return 0, err
 	}
 	go s.listen()
+	go func() {
+		for range powerOff {
+			s.stop()
+		}
+	}()
 	if started > 0 {
 		a := s.apps[0]
 		s.mu.Lock()
@@ -127,11 +132,15 @@ func (s *supervisor) startAll() error {
 }
 
 // deafen makes this process deaf to what apps may send to pid 1 and of which the
-// Go runtime would die.
-func deafen() {
+// Go runtime would die. What it returns hears of the signal by which systemd's
+// tools have a container power off (systemd(1), SIGRTMIN+4).
+func deafen() (powerOff <-chan os.Signal) {
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGILL, unix.SIGTRAP,
 		unix.SIGABRT, unix.SIGBUS, unix.SIGFPE, unix.SIGUSR1, unix.SIGSEGV, unix.SIGUSR2, unix.SIGPIPE, unix.SIGALRM,
 		unix.SIGTERM, unix.SIGSTKFLT, unix.SIGXCPU, unix.SIGXFSZ, unix.SIGVTALRM, unix.SIGIO, unix.SIGPWR, unix.SIGSYS)
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, unix.Signal(34+4)) // SIGRTMIN is the C library's
+	return heard
 }
 
 // settle gives up what is not needed once the apps run, if one of them may

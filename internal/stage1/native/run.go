@@ -20,6 +20,7 @@ import (
 	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/stage1/appinit/poddir"
 	"github.com/rkt/rkt/internal/stage1/contract"
+	"github.com/rkt/rkt/internal/stage1/machine"
 )
 
 // Run is the `run` entry point: it stands in the place of the rkt process that
@@ -82,6 +83,7 @@ func Run() (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	forgotten := forget()
 	r.restoreTerminal()
 	failpoint.Hit("native/ended")
 	if err := r.removeCgroups(); err != nil {
@@ -90,7 +92,20 @@ func Run() (int, error) {
 	if err := leaveNetworks(os.Getenv(contract.EnvNetwork), network); err != nil {
 		fmt.Fprintln(os.Stderr, "stage1:", err)
 	}
+	if err := forgotten(); err != nil {
+		fmt.Fprintln(os.Stderr, "stage1:", err)
+	}
 	return status, nil
+}
+
+// forget begins to have systemd-machined forget the pod, if it knows it; what it
+// returns waits until that is done.
+func forget() (done func() error) {
+	program := os.Getenv(contract.EnvMachine)
+	if program == "" {
+		return func() error { return nil }
+	}
+	return machine.Unregister(program, "")
 }
 
 // keepHeld keeps what contract.EnvHeld names to this process.

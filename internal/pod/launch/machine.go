@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package launch
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/linux/wait"
+	"github.com/rkt/rkt/internal/stage1/contract"
+	"github.com/rkt/rkt/internal/stage1/machine"
+)
+
+// systemdProgram speaks to systemd and systemd-machined (package pod/systemd).
+const systemdProgram = "systemd"
+
+// known is how old a pod is when it is made known to systemd-machined: one that
+// ends sooner was a command that nobody would have looked for.
+const known = 100 * time.Millisecond
+
+// Register has the pod made known to systemd-machined, if systemd runs here, once
+// it has lived for a moment.
+func (s *Start) Register() { s.register = true }
+
+// A machineState is how far the pod's registration is.
+type machineState struct {
+	register bool   // it is wanted, and was not begun
+	program  string // that began it; "" before and without
+	pid      int    // of the child that does it; 0 when it is reaped
+}
+
+// becomeKnown begins the registration of a pod whose first process runs. It is one
+// system call where systemd does not. What goes wrong is said: the pod goes on.
+func (s *Start) becomeKnown(dir string) {
+	s.register = false
+	if unix.Access("/run/systemd/system", unix.F_OK) != nil {
+		return
+	}
+	program, err := HelperPath(systemdProgram)
+	if err == nil {
+		s.machineState.pid, err = machine.Register(program, dir, strconv.Itoa(s.init))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "rkt:", err)
+		return
+	}
+	s.program = program
+}
+
+// forget has the pod forgotten, if it was made known; what it returns waits until
+// that is done.
+func (s *Start) forget(dir string) (finish func() error) {
+	if s.program == "" {
+		return func() error { return nil }
+	}
+	if pid := s.machineState.pid; pid > 0 { // it may not know the pod yet
+		s.machineState.pid = 0
+		if status, err := wait.For(pid); err != nil || status != 0 {
+			return func() error { return err }
+		}
+	}
+	return machine.Unregister(s.program, dir)
+}
+
+// machineToRun is what `run` has to know of that. A flavor that starts the pod
+// itself makes it known itself.
+func (s *Start) machineToRun() (env []string, err error) {
+	program := s.program
+	if s.register && !s.assembled() && unix.Access("/run/systemd/system", unix.F_OK) == nil {
+		if program, err = HelperPath(systemdProgram); err != nil {
+			return nil, err
+		}
+	}
+	if program == "" {
+		return nil, nil
+	}
+	if s.machineState.pid > 0 {
+		// The child's end is nothing to wait for; if it came, it left a zombie.
+		var ws unix.WaitStatus
+		if pid, _ := unix.Wait4(s.machineState.pid, &ws, unix.WNOHANG, nil); pid > 0 && wait.Status(ws) != 0 {
+			return nil, nil
+		}
+	}
+	return []string{contract.EnvMachine + "=" + program}, nil
+}
