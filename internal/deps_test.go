@@ -90,7 +90,7 @@ var imports = []struct{ pkg, may, why string }{
 	{"build/cache", "build/layer linux/...", "what builds made, by key"},
 	{"build/dockerfile", "build/cache build/engine build/layer build/output image image/export image/fetch image/ociconfig image/ref image/store image/tree stage1/appinit stage1/contract linux/...",
 		"a language and what it makes; prints nothing"},
-	{"build/cmd", "build/... image/... pod/... config ui ui/... linux/...", "a door: acbuild's commands"},
+	{"build/cmd", "build/... image/... pod/... config ui ui/... rootless linux/...", "a door: acbuild's commands"},
 	{"build/layer", "image image/export image/merge", "trees into layers; knows neither images nor where they go"},
 	{"build/output", "build/layer image image/export image/fetch image/merge image/ociconfig image/ref image/store", "a built image into every form"},
 	{"doctor", "ui linux/...", "looks at the machine, and knows nothing of images and pods"},
@@ -98,7 +98,7 @@ var imports = []struct{ pkg, may, why string }{
 	{"ui", "", "the only package that knows a terminal, and knows nothing else"},
 	{"ui/flags", "", "reads command lines"},
 	{"ui/page", "", "lays out help"},
-	{"rootless", "linux/...", "makes a user namespace and executes rkt in it; knows no verb"},
+	{"rootless", "config linux/...", "makes a user namespace and executes rkt in it; knows no verb"},
 	{"cli", "image/... pod/... stage1/contract config ui ui/... rootless linux/...",
 		"a door opens every room, but never the helper's side nor a flavor (see programs)"},
 }

@@ -7,21 +7,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/rkt/rkt/internal/config"
 	"github.com/rkt/rkt/internal/hint"
-	"github.com/rkt/rkt/internal/linux/userns"
 	"github.com/rkt/rkt/internal/rootless"
 	"github.com/spf13/pflag"
-	"golang.org/x/sys/unix"
 )
-
-// defaultDataDir is where root's data lies unless --dir or a paths.d file says
-// otherwise.
-const defaultDataDir = "/var/lib/rkt"
 
 // globals are the flags that every verb has, before it or after it.
 type globals struct {
@@ -47,7 +40,7 @@ func (g *globals) register(fs *pflag.FlagSet) {
 		g.dir = s
 		return nil
 	})
-	dir.DefValue = defaultDataDir
+	dir.DefValue = rootless.RootDir
 	fs.StringVar(&g.config.System, "system-config", g.config.System, "`DIR` of the system's configuration")
 	fs.StringVar(&g.config.Local, "local-config", g.config.Local, "`DIR` of the local configuration, over the system's")
 	fs.StringVar(&g.config.User, "user-config", g.config.User, "`DIR` of the user's configuration, over the local one")
@@ -57,77 +50,8 @@ func (g *globals) register(fs *pflag.FlagSet) {
 	refuse(fs, "memprofile", "", "this version of rkt does not profile itself")
 }
 
-// dataDir is --dir, the `data` path of the configuration or the default:
-// absolute, with links resolved as far as it exists. What the system's
-// configuration says is root's; an ordinary user's data lies elsewhere.
-func (g *globals) dataDir() (string, error) {
-	dir := g.dir
-	if dir == "" && g.user {
-		var err error
-		if dir, err = g.userDir(); err != nil {
-			return "", err
-		}
-	}
-	if dir == "" {
-		paths, err := config.LoadPaths(g.config)
-		if err != nil {
-			return "", err
-		}
-		if dir = paths.Data; dir == "" {
-			dir = defaultDataDir
-		}
-	}
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return "", fmt.Errorf("cannot use data directory %q: %w", dir, err)
-	}
-	// A directory that does not exist yet is made by the room that needs it.
-	switch real, err := filepath.EvalSymlinks(abs); {
-	case err == nil:
-		return real, ownData(real)
-	case errors.Is(err, fs.ErrNotExist):
-		return abs, nil
-	default:
-		return "", fmt.Errorf("cannot use data directory %q: %w", dir, err)
-	}
-}
-
-// ownData refuses the machine's root a data directory of another's: its documents
-// say what rkt is to execute, mount and remove. Root of a user namespace cannot do
-// what its maker may not.
-func ownData(dir string) error {
-	if os.Geteuid() != 0 || !userns.Initial() {
-		return nil
-	}
-	var st unix.Stat_t
-	if err := unix.Stat(dir, &st); err != nil {
-		return fmt.Errorf("cannot use data directory %q: %w", dir, err)
-	}
-	if st.Uid != 0 {
-		return hint.Wrap(fmt.Errorf("cannot use data directory %q: it is user %d's", dir, st.Uid), "run rkt as that user")
-	}
-	return nil
-}
-
-// userDir is an ordinary user's data directory.
-func (g *globals) userDir() (string, error) {
-	if dir := os.Getenv(envDir); dir != "" {
-		return dir, nil
-	}
-	if g.config.User != "" {
-		paths, err := config.LoadPaths(config.Dirs{User: g.config.User})
-		if err != nil || paths.Data != "" {
-			return paths.Data, err
-		}
-	}
-	if dir := rootless.DataDir(); dir != "" {
-		return dir, nil
-	}
-	return "", hint.Wrap(errors.New("cannot find your data directory: neither HOME nor XDG_DATA_HOME is set to an absolute path"), "say where it is to be with --dir")
-}
-
-// envDir is an ordinary user's --dir. Root's rkt does not look at it.
-const envDir = "RKT_DIR"
+// dataDir is rkt's data directory.
+func (g *globals) dataDir() (string, error) { return rootless.Directory(g.dir, g.config, g.user) }
 
 // insecureOptions are the protections that --insecure-options switches off.
 type insecureOptions struct {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/rkt/rkt/internal/rootless"
 	"github.com/rkt/rkt/internal/ui"
 	"github.com/rkt/rkt/internal/ui/page"
 	"github.com/spf13/pflag"
@@ -42,7 +43,7 @@ anything, a second one.
   none          none of them, and nothing else in the list
 
 The data directory is that of --dir, else "data" of a file in paths.d of the
-configuration directories, else ` + defaultDataDir + `. An ordinary user's is that of
+configuration directories, else ` + rootless.RootDir + `. An ordinary user's is that of
 --dir, of the variable RKT_DIR, else $XDG_DATA_HOME/rkt or ~/.local/share/rkt.`
 
 // Pages returns the page of the root, then one per command.

@@ -22,6 +22,12 @@ const (
 	SubGID = "/etc/subgid"
 )
 
+// SubIDs says whether the caller has ids beside the own one to map.
+func SubIDs() (bool, error) {
+	users, _, err := maps()
+	return len(users) > 1, err
+}
+
 // maps are those of the namespace to be made: the user is its root, and the ids
 // from 1 on are the user's subordinate ones. Without such, or without the
 // programs that may map them, there is root alone.
@@ -137,6 +143,11 @@ func newMap(program, file string, pid int, list []userns.Range) error {
 	if text := strings.TrimSpace(string(out)); text != "" {
 		err = errors.New(strings.ReplaceAll(text, "\n", "; "))
 	}
-	return hint.Wrap(fmt.Errorf("cannot map the ids that %s gives you: %w", file, err),
-		program+" needs its set-user-id bit or file capabilities, and the ranges must be yours")
+	return &mapError{hint.Wrap(fmt.Errorf("cannot map the ids that %s gives you: %w", file, err),
+		program+" needs its set-user-id bit or file capabilities, and the ranges must be yours")}
 }
+
+// mapError: the user has ids, and cannot have them mapped.
+type mapError struct{ error }
+
+func (e *mapError) Unwrap() error { return e.error }

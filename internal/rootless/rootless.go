@@ -6,6 +6,7 @@
 package rootless
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -42,18 +44,6 @@ func User() (uid int, inside, ok bool) {
 		return 0, false, false
 	}
 	return uid, true, true
-}
-
-// DataDir is where the user's data lies by default (XDG Base Directory
-// Specification): "" if the environment does not say where home is.
-func DataDir() string {
-	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "rkt")
-	}
-	if home := os.Getenv("HOME"); filepath.IsAbs(home) {
-		return filepath.Join(home, ".local", "share", "rkt")
-	}
-	return ""
 }
 
 // Owns tells whether dir is the caller's own, or can be made by the caller.
@@ -99,6 +89,30 @@ func Become(join string, argv []string) error {
 	defer ns.Close()
 	return execute(join, ns, argv)
 }
+
+// Attempt is Become for callers that can go on without: it changes nothing before
+// it has seen that a process can join the namespace, which some machines allow
+// nobody (Ubuntu's AppArmor). Its error is ErrNone then, or that ids which the user
+// has cannot be mapped.
+func Attempt(join string, argv []string) error {
+	ns, err := makeNamespace(join)
+	if ids := (*mapError)(nil); errors.As(err, &ids) {
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNone, err)
+	}
+	defer ns.Close()
+	try := exec.Command(join, "3", join, join)
+	try.ExtraFiles = []*os.File{ns}
+	if out, err := try.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", ErrNone, cmp.Or(strings.TrimSpace(string(out)), err.Error()))
+	}
+	return execute(join, ns, argv)
+}
+
+// ErrNone: this machine lets the user make no user namespace that is of use.
+var ErrNone = errors.New("no user namespace can be had")
 
 // Join executes argv likewise in the user namespace of the process pid.
 func Join(join string, pid int, argv []string) error {

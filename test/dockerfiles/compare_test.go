@@ -44,12 +44,15 @@ func TestMain(m *testing.M) {
 		if os.Geteuid() != 0 {
 			return m.Run()
 		}
-		return rkt.WithInstall("rkt-dockerfiles-", func(install rkt.Install) int {
+		return rkt.WithInstall("rkt-dockerfiles-", func(made rkt.Install) int {
+			install = made
 			launch.Prefix = filepath.Join(install.Dir, "libexec", "rkt")
 			return m.Run()
 		})
 	}))
 }
+
+var install rkt.Install
 
 var bases = []string{images.Tiny, images.Shell, images.Etcd, images.Nginx, images.Python}
 

@@ -37,14 +37,14 @@ the caller's to answer for.
 --build-mode says in which words the image is described, whatever it began as; what
 it is written as is for acbuild write to say.
 
-As root, images from elsewhere are kept in rkt's store. An ordinary user's build
-keeps them itself; it can begin with OCI and Docker images, whose layers stay as
-they are, with roots, and with nothing.`,
+Images from elsewhere are kept in rkt's store. The build of an ordinary user who has
+no subordinate ids (docs/rootless.md) keeps them itself; it can begin with OCI and
+Docker images, whose layers stay as they are, with roots, and with nothing.`,
 		example: `  acbuild begin
   acbuild begin ./rootfs
   acbuild begin --build-mode=oci docker://debian@sha256:…
   acbuild begin --insecure docker://alpine`,
-		args: atMost("START"), alone: true,
+		args: atMost("START"), alone: true, need: owners,
 		flags: func(fs *pflag.FlagSet) {
 			fs.BoolVar(&insecure, "insecure", false, "take images that nothing vouches for, over connections that nobody vouches for")
 			fs.StringVar(&mode, "build-mode", mode, "`MODE` of the build: appc or oci")

@@ -58,13 +58,16 @@ all that went into it, for the next build: acbuild cache lists it, and prunes it
 
 A base image that is not stored is fetched. One that nothing vouches for is refused
 unless --insecure accepts the risk. A command sees rkt's default network, unless
---network or the RUN itself says host or none. It takes root.
+--network or the RUN itself says host or none.
+
+An ordinary user builds in a user namespace, with the users that the user has ids
+for (docs/rootless.md).
 
 If a RUN fails, its status is acbuild's.`,
 		example: `  acbuild build --tag=example.com/web:1.2 .
   acbuild build -f web.Dockerfile --target=test --build-arg VERSION=1.2 --output=oci:./images:web ./src
   acbuild build --secret id=token,src=$HOME/.token --output=docker://registry.example.com/web:1.2`,
-		args: atMost("CONTEXT"), alone: true,
+		args: atMost("CONTEXT"), alone: true, need: always,
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVarP(&w.file, "file", "f", "", "the Dockerfile is `FILE`, - for standard input; Dockerfile or Containerfile in CONTEXT if left out")
 			fs.StringVar(&w.target, "target", "", "build `STAGE`, not the last")
@@ -155,9 +158,6 @@ func (w *building) secret(text string) error {
 
 // build is `acbuild build`.
 func (a *acbuild) build(ctx context.Context, w *building, args []string) (err error) {
-	if os.Geteuid() != 0 {
-		return errors.New("cannot build a Dockerfile as an unprivileged user: it needs root")
-	}
 	targets, err := w.targets()
 	if err != nil {
 		return err
@@ -264,13 +264,19 @@ func (a *acbuild) buildOptions(w *building, args []string, st *store.Store) (o d
 	}
 	o.File, o.FileInContext, o.Context, o.Target = w.dockerfile(dir), w.file == "", dir, w.target
 	o.Args, o.Labels, o.Secrets, o.Contexts = w.args, w.labels, w.secrets, w.contexts
-	o.NoCache, o.Network, o.Engine, o.DataDir = w.noCache, w.network, w.engine, env.DataDir
+	o.NoCache, o.Network, o.Engine, o.UserNetwork = w.noCache, w.network, w.engine, a.userNetwork()
+	if o.DataDir, err = a.global.dataDir(); err != nil {
+		return o, err
+	}
 	o.Bases, o.Fetch = dockerfile.Stored{Store: st, Fetch: bases}, env.Fetch
 	if !slices.Contains([]string{engine.NetworkDefault, engine.NetworkHost, engine.NetworkNone}, w.network) {
 		return o, fmt.Errorf("cannot build with network %q: want default, host or none", w.network)
 	}
 	if o.Engine != engine.Native && o.Engine != engine.Chroot {
 		return o, fmt.Errorf("cannot build by engine %q: want native or chroot", o.Engine)
+	}
+	if o.Engine == engine.Chroot && a.global.user {
+		return o, hint.Wrap(errors.New("cannot build by engine chroot as an unprivileged user: it shows the host's /proc and /dev, which takes root"), "--engine=native, the default, does without")
 	}
 	if o.Engine == engine.Chroot { // it has no other
 		o.Network = engine.NetworkHost

@@ -5,7 +5,6 @@ package cmd
 import (
 	"context"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -38,7 +37,7 @@ func newCache(a *acbuild) []*command {
 then, if --keep-bytes is given, what was used longest ago, until the rest takes no
 more than that. It refuses while a build runs.`,
 			example: "  acbuild cache prune --unused=168h --keep-bytes=10G",
-			args:    exactly(), alone: true,
+			args:    exactly(), alone: true, need: always,
 			flags: func(fs *pflag.FlagSet) {
 				place(fs)
 				fs.DurationVar(&unused, "unused", unused, "keep what was used in the last `TIME`")
@@ -59,7 +58,7 @@ more than that. It refuses while a build runs.`,
 			name: "cache rm", short: "remove all that builds have kept",
 			long:    "Removes what instructions have made, and the directories of RUN --mount=type=cache. It\nrefuses while a build runs.",
 			example: "  acbuild cache rm",
-			args:    exactly(), alone: true, flags: place,
+			args:    exactly(), alone: true, need: always, flags: place,
 			run: func(context.Context, []string) error { return a.pruneCache(dir, 0, -1, true) },
 		},
 	}
@@ -94,9 +93,6 @@ func (a *acbuild) listCache(flag string) error {
 }
 
 func (a *acbuild) pruneCache(flag string, unused time.Duration, most int64, mounts bool) error {
-	if os.Geteuid() != 0 {
-		return fmt.Errorf("cannot prune the build cache as an unprivileged user: it is root's")
-	}
 	dir, err := a.cacheDir(flag)
 	if err != nil {
 		return err

@@ -68,6 +68,10 @@ type command struct {
 	files bool
 	// alone: it does not go with --modify-appc and --modify-oci.
 	alone bool
+	// need says whether it takes root; needs, if not nil, that it does with these
+	// arguments.
+	need  need
+	needs func(args []string) bool
 }
 
 // commands is the command line, in the order of help. `acbuild build` is added
@@ -269,6 +273,9 @@ func (a *acbuild) execute(ctx context.Context, c *command, args []string) error 
 		if err := c.args(rest); err != nil {
 			return hint.Wrap(fmt.Errorf("cannot parse arguments: %w", err), "usage: "+usageLine(c))
 		}
+	}
+	if err := a.root(c, rest); err != nil {
+		return err
 	}
 	a.words = append(strings.Fields("acbuild "+c.name), args...)
 	if a.global.modifying() {

@@ -115,7 +115,7 @@ func newEnd(a *acbuild) *command {
 	return &command{
 		name: "end", short: "end the build and remove it",
 		long:    "Removes all of the build. What was written stays.",
-		example: "  acbuild end", args: exactly(), alone: true,
+		example: "  acbuild end", args: exactly(), alone: true, need: byBuild,
 		run: func(context.Context, []string) error { return workspace.End(a.global.workPath) },
 	}
 }
@@ -124,7 +124,7 @@ func newAbort(a *acbuild) *command {
 	return &command{
 		name: "abort", short: "end the build and remove it, as end does",
 		long:    "Removes all of the build, as acbuild end does.",
-		example: "  acbuild abort", args: exactly(), alone: true,
+		example: "  acbuild abort", args: exactly(), alone: true, need: byBuild,
 		run: func(context.Context, []string) error { return workspace.End(a.global.workPath) },
 	}
 }

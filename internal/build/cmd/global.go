@@ -3,10 +3,7 @@
 package cmd
 
 import (
-	"errors"
-	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/pflag"
 
@@ -17,6 +14,7 @@ import (
 	"github.com/rkt/rkt/internal/image/fetch/wire"
 	"github.com/rkt/rkt/internal/image/store"
 	"github.com/rkt/rkt/internal/pod/launch"
+	"github.com/rkt/rkt/internal/rootless"
 	"github.com/rkt/rkt/internal/ui"
 )
 
@@ -29,10 +27,13 @@ type globals struct {
 	noHistory  bool
 	dir        string
 	config     config.Dirs
+	user       bool // acbuild is an ordinary user's,
+	inside     bool // and root of a user namespace of theirs by now
 }
 
 func newGlobals() globals {
-	return globals{workPath: ".", config: config.Dirs{System: config.SystemDir, Local: config.LocalDir}}
+	_, inside, user := rootless.User()
+	return globals{workPath: ".", config: config.Dirs{System: config.SystemDir, Local: config.LocalDir}, user: user, inside: inside}
 }
 
 func (g *globals) register(fs *pflag.FlagSet) {
@@ -50,35 +51,12 @@ func (g *globals) register(fs *pflag.FlagSet) {
 func (g *globals) modifying() bool { return g.modifyAppC != "" || g.modifyOCI != "" }
 
 // dataDir is rkt's data directory.
-func (g *globals) dataDir() (string, error) {
-	dir := g.dir
-	if dir == "" {
-		paths, err := config.LoadPaths(g.config)
-		if err != nil {
-			return "", err
-		}
-		if dir = paths.Data; dir == "" {
-			dir = "/var/lib/rkt"
-		}
-	}
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return "", fmt.Errorf("cannot use data directory %q: %w", dir, err)
-	}
-	if real, err := filepath.EvalSymlinks(abs); err == nil {
-		return real, nil
-	}
-	return abs, nil
-}
+func (g *globals) dataDir() (string, error) { return rootless.Directory(g.dir, g.config, g.user) }
 
 // env is what building takes of its surroundings; insecure does without
 // signatures, certificates and TLS, as --insecure always meant.
 func (a *acbuild) env(insecure bool) (compose.Env, error) {
 	helper, err := launch.HelperPath("fetch")
-	if err != nil {
-		return compose.Env{}, err
-	}
-	dir, err := a.global.dataDir()
 	if err != nil {
 		return compose.Env{}, err
 	}
@@ -96,7 +74,7 @@ func (a *acbuild) env(insecure bool) (compose.Env, error) {
 			o.Progress = wire.ProgressBars
 		}
 	}
-	return compose.Env{Fetch: o, DataDir: dir}, nil
+	return compose.Env{Fetch: o, DataDir: a.ownDir}, nil
 }
 
 // options say how images are made.
@@ -107,8 +85,8 @@ func (a *acbuild) options() (compose.Options, error) {
 
 // openStore opens rkt's store.
 func (a *acbuild) openStore() (*store.Store, error) {
-	if os.Geteuid() != 0 {
-		return nil, errors.New("cannot write to rkt's store as an unprivileged user: its trees are root's")
+	if err := a.needOwnDir("write to rkt's store"); err != nil {
+		return nil, err
 	}
 	dir, err := a.global.dataDir()
 	if err != nil {

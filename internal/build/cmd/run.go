@@ -18,6 +18,7 @@ import (
 	"github.com/rkt/rkt/internal/build/manifest"
 	"github.com/rkt/rkt/internal/build/workspace"
 	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/linux/userns"
 	"github.com/rkt/rkt/internal/ui/flags"
 )
 
@@ -36,9 +37,12 @@ The command sees the image's environment, the host's name servers, and, unless -
 says otherwise, the host's network. What an ACI depends on lies under it and is
 fetched if need be. --engine=native, the default, runs it as rkt's native flavor runs
 apps; chroot only changes its root, for machines where nothing else can be had. There
-is no systemd-nspawn engine any more. It takes root.`,
+is no systemd-nspawn engine any more.
+
+An ordinary user's command is run in a user namespace, with the users that the user
+has ids for (docs/rootless.md).`,
 		example: "  acbuild run -- apt-get install -y nginx\n  acbuild run --engine=chroot --working-dir=/src -- make install",
-		parse:   flags.First, args: atLeast("CMD"), files: true,
+		parse:   flags.First, args: atLeast("CMD"), files: true, need: always,
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVar(&dir, "working-dir", "", "run it in `DIR` of the image")
 			fs.StringVar(&with, "engine", with, "how it is run: `ENGINE` is native or chroot, which is no isolation")
@@ -53,8 +57,11 @@ is no systemd-nspawn engine any more. It takes root.`,
 			default:
 				return fmt.Errorf("cannot run a command by engine %q: want native or chroot", with)
 			}
-			if os.Geteuid() != 0 {
-				return errors.New("cannot run a command in the image as an unprivileged user: it needs root")
+			if with == engine.Chroot && a.global.user {
+				return hint.Wrap(errors.New("cannot run a command by engine chroot as an unprivileged user: it shows the host's /proc and /dev, which takes root"), "--engine=native, the default, does without")
+			}
+			if b := w.State.Base; b != nil && b.User {
+				return hint.Wrap(fmt.Errorf("cannot run a command in the image: whom the files of %q belong to is lost on a user with one id", b.Name), userns.SubIDs)
 			}
 			lower, err := a.dependencies(ctx, w, insecure)
 			if err != nil {
@@ -106,8 +113,14 @@ func (a *acbuild) runStep(ctx context.Context, w *workspace.Workspace, s engine.
 			s.Mounts = append(s.Mounts, engine.Mount{Target: "/etc/resolv.conf", Source: "/etc/resolv.conf", ReadOnly: true})
 		}
 	}
-	if s.DataDir, err = a.global.dataDir(); err != nil {
-		return err
+	if s.Network == engine.NetworkDefault {
+		if err := a.needOwnDir("run a command on network default"); err != nil {
+			return err
+		}
+		s.UserNetwork = a.userNetwork()
+		if s.DataDir, err = a.global.dataDir(); err != nil {
+			return err
+		}
 	}
 	s.Stdin, s.Stdout, s.Stderr = a.In, a.Out, a.Err
 	status, err := engine.Run(ctx, s)

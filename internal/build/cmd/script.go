@@ -35,7 +35,7 @@ need no -- before the command. end, abort and begin in a script's script are ref
 
 A file that begins with #!/usr/bin/env -S acbuild script is a program.`,
 		example: "  acbuild script ./build.acb",
-		args:    exactly("FILE"), alone: true,
+		args:    exactly("FILE"), alone: true, need: owners,
 		run: func(ctx context.Context, args []string) error { return a.runScript(ctx, args[0]) },
 	}
 }
@@ -62,8 +62,10 @@ func (a *acbuild) runScript(ctx context.Context, file string) (err error) {
 			switch {
 			case c.name == "end", c.name == "abort":
 				return hint.Wrap(fmt.Errorf("cannot run script %q: line %d: %s is not for scripts", file, l.number, c.name), "the build is removed when the script ends")
-			case c.name == "run" && os.Geteuid() != 0:
-				return fmt.Errorf("cannot run script %q: line %d: run needs root", file, l.number)
+			case c.need == always:
+				if err := a.needScript(file); err != nil {
+					return fmt.Errorf("cannot run script %q: line %d: %w", file, l.number, err)
+				}
 			}
 		}
 		dir, err := os.MkdirTemp("", "acbuild-script-")

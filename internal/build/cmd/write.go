@@ -60,6 +60,7 @@ signed with a key in cosign's form (KEY is its file, its password in
 COSIGN_PASSWORD), or with any private key in PEM.`,
 		example: "  acbuild write hello.aci\n  acbuild write --overwrite oci:./images:hello\n  acbuild write --to-store=example.com/hello:1.2\n  acbuild write --sign=cosign.key docker://registry.example.com/hello:1.2",
 		args:    atMost("OUT"), alone: true,
+		needs: func(args []string) bool { return f.toStore || len(args) > 0 && output.IsStore(args[0]) },
 		flags: func(fs *pflag.FlagSet) {
 			fs.BoolVar(&f.overwrite, "overwrite", false, "replace OUT if it is there")
 			fs.BoolVar(&f.plain, "no-compression", false, "do not compress an ACI")

@@ -31,8 +31,10 @@ import (
 
 // Env is what building takes of its surroundings.
 type Env struct {
-	Fetch   fetch.Options
-	DataDir string // rkt's, for images from elsewhere
+	Fetch fetch.Options
+	// DataDir gives rkt's, for images from elsewhere; "" if the caller may not
+	// write there.
+	DataDir func() (string, error)
 }
 
 // Begin fills a build with what start names: "" is nothing; a directory is a
@@ -106,11 +108,16 @@ func beginTar(ctx context.Context, env Env, w *workspace.Workspace, path string)
 // elsewhere, the build's for what lies here, and for whoever may not write rkt's.
 func storeFor(env Env, w *workspace.Workspace, r ref.Ref) (st *store.Store, dir string, err error) {
 	if os.Geteuid() == 0 && r.Path == "" {
-		st, err = store.Open(env.DataDir)
-		return st, env.DataDir, err
+		if dir, err = env.DataDir(); err != nil {
+			return nil, "", err
+		}
 	}
-	st, err = openOwn(w)
-	return st, "", err
+	if dir == "" {
+		st, err = openOwn(w)
+	} else {
+		st, err = store.Open(dir)
+	}
+	return st, dir, err
 }
 
 // openOwn opens the build's own store.
@@ -264,7 +271,14 @@ func cause(err error) error {
 // Dependencies are the trees of what an ACI depends on, lowest first; what is not
 // stored is fetched.
 func Dependencies(ctx context.Context, env Env, deps []aci.Dependency) ([]string, error) {
-	st, err := store.Open(env.DataDir)
+	dir, err := env.DataDir()
+	if err == nil && dir == "" {
+		err = hint.Wrap(errors.New("cannot fetch what the image depends on: rkt's data directory is not yours"), "choose a --dir of your own")
+	}
+	if err != nil {
+		return nil, err
+	}
+	st, err := store.Open(dir)
 	if err != nil {
 		return nil, err
 	}

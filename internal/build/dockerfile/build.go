@@ -48,6 +48,8 @@ type Options struct {
 	DataDir, CacheDir string
 	// NetworkConfig, NetworkShared and NetworkPlugins are as in contract.Pod.
 	NetworkConfig, NetworkShared, NetworkPlugins []string
+	// UserNetwork is as in engine.Step.
+	UserNetwork engine.UserNetwork
 	// Epoch, unless zero, is the image's time (SOURCE_DATE_EPOCH).
 	Epoch time.Time
 	Bases Bases

@@ -16,7 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/build/engine"
+	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/linux/safepath"
+	"github.com/rkt/rkt/internal/linux/userns"
 )
 
 // placer puts copies into a tree, which is an overlay over what is there already.
@@ -35,6 +37,15 @@ func changed(rel string) error { return fmt.Errorf("%q changed while it was copi
 
 // owner is whom copies belong to.
 type owner struct{ uid, gid int }
+
+// give makes a file o's.
+func (o owner) give(dir int, name string) error {
+	err := unix.Fchownat(dir, name, o.uid, o.gid, unix.AT_SYMLINK_NOFOLLOW)
+	if err == unix.EINVAL && !userns.Initial() {
+		return hint.Wrap(errors.New("your user namespace has no such owner"), userns.SubIDs)
+	}
+	return err
+}
 
 // directory opens the directory path, following links in the tree, and makes what
 // is missing of it.
@@ -64,8 +75,8 @@ func (p *placer) makeDirectory(parent int, name string) error {
 		return err
 	}
 	if p.owner != nil && *p.owner != (owner{}) {
-		if err := unix.Fchownat(parent, name, p.owner.uid, p.owner.gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return err
+		if err := p.owner.give(parent, name); err != nil {
+			return fmt.Errorf("cannot give it to %d:%d: %w", p.owner.uid, p.owner.gid, err)
 		}
 	}
 	return unix.Fchmodat(parent, name, 0o755, 0)
@@ -298,8 +309,8 @@ func (p *placer) finish(f *files, rel string, dir int, name string, st *unix.Sta
 	case f.owned:
 		who = owner{int(st.Uid), int(st.Gid)}
 	}
-	if err := unix.Fchownat(dir, name, who.uid, who.gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return &os.PathError{Op: "chown", Path: rel, Err: err}
+	if err := who.give(dir, name); err != nil {
+		return fmt.Errorf("cannot give %q to %d:%d: %w", rel, who.uid, who.gid, err)
 	}
 	kind := st.Mode & unix.S_IFMT
 	if kind != unix.S_IFLNK {

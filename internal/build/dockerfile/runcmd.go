@@ -44,6 +44,7 @@ func (s *stage) runCommand(ctx context.Context, c *instructions.RunCommand) erro
 		Argv: argv, Dir: s.cfg.Config.WorkingDir, Lower: s.fs.trees,
 		Engine: s.b.o.Engine, DataDir: s.b.o.DataDir,
 		NetworkConfig: s.b.o.NetworkConfig, NetworkShared: s.b.o.NetworkShared, NetworkPlugins: s.b.o.NetworkPlugins,
+		UserNetwork: s.b.o.UserNetwork,
 	}}
 	defer r.close()
 	r.step.User, r.step.Group, _ = strings.Cut(s.cfg.Config.User, ":")

@@ -51,7 +51,7 @@ type order struct {
 
 // encode leaves out what no other process can use.
 func (o order) encode() ([]byte, error) {
-	o.Step.Stdin, o.Step.Stdout, o.Step.Stderr = nil, nil, nil
+	o.Step.Stdin, o.Step.Stdout, o.Step.Stderr, o.Step.UserNetwork.Lack = nil, nil, nil, nil
 	return json.Marshal(o)
 }
 

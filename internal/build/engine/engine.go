@@ -28,6 +28,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/linux/rmtree"
 	"github.com/rkt/rkt/internal/pod"
 )
@@ -76,6 +77,8 @@ type Step struct {
 	DataDir string
 	// NetworkConfig, NetworkShared and NetworkPlugins are as in contract.Pod.
 	NetworkConfig, NetworkShared, NetworkPlugins []string
+	// UserNetwork is what an ordinary user has for NetworkDefault.
+	UserNetwork UserNetwork
 	// Flavor is the path of the flavor's manifest; "" is rkt's own native.
 	Flavor string
 	Engine string // "" is Native
@@ -85,6 +88,14 @@ type Step struct {
 	Interactive    bool
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+}
+
+// UserNetwork is what carries an ordinary user's network.
+type UserNetwork struct {
+	// Program is the path of pasta or slirp4netns; "" is rkt's own network, or if
+	// Lack says so, none.
+	Program string
+	Lack    error
 }
 
 // A Mount is something that the command sees, and that is not part of what Upper
@@ -219,6 +230,10 @@ func Run(ctx context.Context, s Step) (status int, err error) {
 	}
 	if os.Geteuid() != 0 {
 		return 0, errors.New("cannot run build step: only root may mount an image's tree")
+	}
+	if s.Network == NetworkDefault && s.UserNetwork.Lack != nil {
+		return 0, hint.Wrap(fmt.Errorf("cannot run build step: network default: %w", s.UserNetwork.Lack),
+			"install pasta (Debian's package passt) or slirp4netns, and see that you may open /dev/net/tun; or choose network host or none")
 	}
 	if err := s.makeUpper(); err != nil {
 		return 0, fmt.Errorf("cannot run build step: %w", err)

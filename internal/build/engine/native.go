@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/rkt/rkt/internal/failpoint"
+	"github.com/rkt/rkt/internal/linux/userns"
 	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/pod/launch"
 	"github.com/rkt/rkt/internal/pod/lifecycle"
@@ -142,16 +143,30 @@ func (o *order) document(flavor string) (*contract.Pod, error) {
 		doc.Network = contract.NetworkContained
 		doc.Networks = []contract.Network{{Name: pod.NetDefault, IfName: "eth0"}}
 		doc.NetworkConfig, doc.NetworkShared, doc.NetworkPlugins = s.NetworkConfig, s.NetworkShared, s.NetworkPlugins
+		doc.NetworkProgram = s.UserNetwork.Program
 	}
 	var err error
-	doc.Resolv, err = resolv(s.Network)
+	if !userns.Initial() {
+		if doc.KeepGroups, err = userns.OneGroup(); err != nil {
+			return nil, err
+		}
+	}
+	if doc.NetworkProgram == "" { // which passes questions on to the host's servers
+		doc.Resolv, err = resolv(s.Network)
+	}
 	doc.Features = doc.Needs()
 	return doc, err
 }
 
 // overlayOptions keep a layer in the plain form that other machines read: no
 // directory stands for one of another name, no file for the content of another.
-func overlayOptions() []string { return []string{"redirect_dir=off", "metacopy=off", "index=off"} }
+// Marks of a user namespace's overlay (userxattr) imply both.
+func overlayOptions() []string {
+	if !userns.Initial() {
+		return []string{"userxattr", "index=off"}
+	}
+	return []string{"redirect_dir=off", "metacopy=off", "index=off"}
+}
 
 // resolv is the command's /etc/resolv.conf: the host's, but for servers that only
 // the host itself reaches; nil leaves the image's own, or the network's.

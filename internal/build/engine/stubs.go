@@ -16,6 +16,7 @@ import (
 
 	"github.com/rkt/rkt/internal/linux/mount"
 	"github.com/rkt/rkt/internal/linux/safepath"
+	"github.com/rkt/rkt/internal/linux/userns"
 	"github.com/rkt/rkt/internal/linux/xattr"
 	"github.com/rkt/rkt/internal/stage1/appinit"
 	"github.com/rkt/rkt/internal/stage1/contract"
@@ -66,6 +67,8 @@ func stack(attr int, lower []string, upper, work string) (int, error) {
 	options := []string{}
 	if upper != "" {
 		options = overlayOptions()
+	} else if !userns.Initial() {
+		options = append(options, "userxattr")
 	}
 	var fds []int
 	defer func() {

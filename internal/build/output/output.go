@@ -110,6 +110,12 @@ func Parse(word string) (Target, error) {
 	return fail(fmt.Errorf("there is no form %q", kind))
 }
 
+// IsStore tells whether an output word means rkt's store.
+func IsStore(word string) bool {
+	kind, _, _ := strings.Cut(word, ":")
+	return Kind(kind) == Store
+}
+
 // Name reads what an image in the store is to be called: a registry's
 // reference, with or without docker:// before it.
 func Name(word string) (ref.Ref, error) {

@@ -226,11 +226,11 @@ func (r *Root) clear(dir int, name string) (whiteout bool, err error) {
 }
 
 func (r *Root) opaque(fd int) error {
-	attr := "trusted.overlay.opaque"
+	attr := merge.Marks()
 	if r.User {
-		attr = "user.overlay.opaque"
+		attr = merge.UserMarks
 	}
-	return unix.Fsetxattr(fd, attr, []byte("y"), 0)
+	return unix.Fsetxattr(fd, attr+"opaque", []byte("y"), 0)
 }
 
 // attributes gives a new directory what overlayfs copies up.

@@ -11,6 +11,8 @@
 //	                         overlayfs's form
 //	.acbuild/base/<n>/       trees of the base that an ordinary user unpacked
 //	.acbuild/store/          an image store of the build's own, for local images
+//	.acbuild/owners          its presence says that files have several owners, and
+//	                         only root of a user namespace may deal with them
 //	.acbuild/tmp/            what is on its way; nothing in it counts
 //
 // Every change of the state is one rename, so a command that fails, or is killed,
@@ -37,6 +39,7 @@ import (
 	"github.com/rkt/rkt/internal/linux/atomicfile"
 	"github.com/rkt/rkt/internal/linux/flock"
 	"github.com/rkt/rkt/internal/linux/rmtree"
+	"github.com/rkt/rkt/internal/linux/userns"
 )
 
 // Mode is the form in which an image is described while it is built.
@@ -127,6 +130,9 @@ func Open(path string) (*Workspace, error) {
 	}
 	err = w.load(path)
 	if err == nil {
+		err = w.markOwned()
+	}
+	if err == nil {
 		err = w.sweep()
 	}
 	if err != nil {
@@ -134,6 +140,35 @@ func Open(path string) (*Workspace, error) {
 		return nil, err
 	}
 	return w, nil
+}
+
+// ownersFile is the mark of Owned.
+const ownersFile = "owners"
+
+// Owned tells whether the build at path, if there is one, was worked on in a user
+// namespace, and so takes one to go on.
+func Owned(path string) (bool, error) {
+	dir, err := directory(path)
+	if err != nil {
+		return false, err
+	}
+	_, err = os.Lstat(filepath.Join(dir, ownersFile))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return false, nil // or somebody else's, which is for Open to say
+	}
+	return err == nil, err
+}
+
+// markOwned makes Owned true, if this process is in a user namespace.
+func (w *Workspace) markOwned() error {
+	if userns.Initial() {
+		return nil
+	}
+	f, err := os.OpenFile(filepath.Join(w.Dir, ownersFile), os.O_CREATE|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot mark the build: %w", cause(err))
+	}
+	return f.Close()
 }
 
 // sweep removes what a command that was killed left in tmp.
@@ -329,6 +364,10 @@ func (w *Workspace) fill(mode Mode) (*Workspace, error) {
 	w.Doc = manifest.NewAppC()
 	if mode == OCI {
 		w.Doc = manifest.NewOCI()
+	}
+	if err := w.markOwned(); err != nil {
+		_ = w.Destroy()
+		return nil, err
 	}
 	for _, d := range []string{"layers", "tmp"} {
 		if err := os.Mkdir(filepath.Join(w.Dir, d), 0o755); err != nil {

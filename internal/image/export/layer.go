@@ -69,7 +69,7 @@ func (c Change) Layer(w io.Writer, how Packing) (image.Digest, int64, error) {
 	}
 	defer top.Close()
 	sum, size := sha256.New(), &counter{}
-	l := layer{newPacker(io.MultiWriter(w, sum, size), "", how), "trusted.overlay."}
+	l := layer{newPacker(io.MultiWriter(w, sum, size), "", how), merge.Marks()}
 	var was *merge.Entry
 	if before != nil {
 		if was, err = before.Root(); err != nil {
@@ -82,7 +82,7 @@ func (c Change) Layer(w io.Writer, how Packing) (image.Digest, int64, error) {
 	}
 	raw := merge.Raw
 	if c.User {
-		raw, l.marks = merge.RawUser, "user.overlay."
+		raw, l.marks = merge.RawUser, merge.UserMarks
 	}
 	written, err := raw(top).Root()
 	if err != nil {

@@ -37,7 +37,8 @@ type Stack struct {
 // of ordinary users (overlayfs option userxattr).
 const (
 	trustedMarks = "trusted.overlay."
-	userMarks    = "user.overlay."
+	// UserMarks is what the names begin with in an ordinary user's mounts.
+	UserMarks = "user.overlay."
 )
 
 // Marks is what the names of overlayfs's own attributes begin with in the mounts
@@ -46,7 +47,7 @@ func Marks() string {
 	if userns.Initial() {
 		return trustedMarks
 	}
-	return userMarks
+	return UserMarks
 }
 
 // Open opens trees by their absolute paths, lowest first. The caller closes the
@@ -54,7 +55,7 @@ func Marks() string {
 func Open(paths ...string) (*Stack, error) { return open(Marks(), paths) }
 
 // OpenUser is Open for trees that an ordinary user unpacked.
-func OpenUser(paths ...string) (*Stack, error) { return open(userMarks, paths) }
+func OpenUser(paths ...string) (*Stack, error) { return open(UserMarks, paths) }
 
 func open(marks string, paths []string) (*Stack, error) {
 	s := &Stack{marks: marks}
@@ -80,7 +81,7 @@ func Raw(root *os.File) *Stack {
 
 // RawUser is Raw for a tree with the marks of an ordinary user's mount.
 func RawUser(root *os.File) *Stack {
-	return &Stack{roots: []*os.File{root}, raw: true, marks: userMarks}
+	return &Stack{roots: []*os.File{root}, raw: true, marks: UserMarks}
 }
 
 // Close closes the trees that Open opened.

@@ -42,7 +42,7 @@ func layer(t *testing.T, name string, entries ...string) string {
 		switch {
 		case base == "":
 		case base == "!":
-			must(t, unix.Setxattr(path, userMarks+"opaque", []byte("y"), 0))
+			must(t, unix.Setxattr(path, UserMarks+"opaque", []byte("y"), 0))
 		case base[0] == '-':
 			if err := unix.Mknod(filepath.Join(path, base[1:]), unix.S_IFCHR, 0); err != nil {
 				t.Skipf("needs a kernel that lets users make whiteouts: %v", err)

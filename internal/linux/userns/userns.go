@@ -4,8 +4,11 @@ package userns
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -56,3 +59,17 @@ func Subordinate(file io.Reader, uid int, name string) ([]Range, error) {
 }
 
 const maxRanges = 300
+
+// SubIDs says how an ordinary user gets more than one id.
+const SubIDs = "the administrator can give you ids: newuidmap and newgidmap must be installed (Debian's package uidmap), " +
+	"and /etc/subuid and /etc/subgid have a line such as YOU:100000:65536"
+
+// OneGroup tells whether the process's namespace has one group, and nobody in it
+// can change supplementary groups (setgroups).
+func OneGroup() (bool, error) {
+	denied, err := os.ReadFile("/proc/self/setgroups")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("cannot look at own user namespace: %w", err)
+	}
+	return strings.TrimSpace(string(denied)) == "deny", nil
+}

@@ -3,13 +3,10 @@
 package prepare
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -25,15 +22,14 @@ func namespaced(c *contract.Pod) error {
 		return nil
 	}
 	c.OverlayOptions = []string{"userxattr"} // trusted.* is the host's root's
-	denied, err := os.ReadFile("/proc/self/setgroups")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("cannot look at own user namespace: %w", err)
+	var err error
+	if c.KeepGroups, err = userns.OneGroup(); err != nil {
+		return err
 	}
-	c.KeepGroups = strings.TrimSpace(string(denied)) == "deny"
 	for i := range c.Apps {
 		a := &c.Apps[i]
 		if c.KeepGroups && len(a.SupplementaryGIDs) > 0 {
-			return hint.Wrap(fmt.Errorf("app %q cannot have supplementary groups: your user namespace has one group", a.Name), SubIDs)
+			return hint.Wrap(fmt.Errorf("app %q cannot have supplementary groups: your user namespace has one group", a.Name), userns.SubIDs)
 		}
 		if a.OOMScoreAdj != nil {
 			if err := mayLower(*a.OOMScoreAdj); err != nil {
@@ -43,10 +39,6 @@ func namespaced(c *contract.Pod) error {
 	}
 	return mayLimit(c)
 }
-
-// SubIDs says how a user gets more than one id.
-const SubIDs = "the administrator can give you ids: newuidmap and newgidmap must be installed (Debian's package uidmap), " +
-	"and /etc/subuid and /etc/subgid have a line such as YOU:100000:65536"
 
 // mayLower refuses an OOM score that only the host's root may set: it takes
 // CAP_SYS_RESOURCE there to go below one's own (proc_pid_oom_score_adj(5)).
