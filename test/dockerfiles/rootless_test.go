@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -29,6 +30,7 @@ type machine struct {
 	home   string // the working directory, and where data is
 	layout string
 	under  []string // what executes acbuild as the user
+	env    []string
 }
 
 // place is a directory that everybody may come to, with a copy of the bases.
@@ -85,13 +87,14 @@ func user(t *testing.T, place, name, subIDs string) *machine {
 	}
 	passwd = append(passwd, "ordinary:x:54321:54321::"+m.home+":/bin/sh\n"...)
 	etc := filepath.Join(place, name+".etc")
-	err = errors.Join(os.Mkdir(m.home, 0o755), os.Chown(m.home, ordinary, ordinary), os.Mkdir(etc, 0o755),
+	err = errors.Join(os.Mkdir(m.home, 0o755), os.Chown(m.home, ordinary, ordinary), os.MkdirAll(filepath.Join(etc, "dev"), 0o755),
 		os.WriteFile(filepath.Join(etc, "sub"), []byte(subIDs), 0o644), os.WriteFile(filepath.Join(etc, "passwd"), passwd, 0o644))
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.under = []string{"unshare", "-m", "--propagation", "private", "sh", "-ec",
 		`mount --bind $1/sub /etc/subuid; mount --bind $1/sub /etc/subgid; mount --bind $1/passwd /etc/passwd
+mount -t tmpfs none $1/dev; mknod -m ${TUN:-600} $1/dev/tun c 10 200; mount --bind $1/dev/tun /dev/net/tun
 shift; exec setpriv --reuid=54321 --regid=54321 --clear-groups "$@"`, "sh", etc}
 	return m
 }
@@ -103,6 +106,7 @@ func (m *machine) run(program string, args ...string) (out, errs string, status 
 		"--system-config="+m.home+"/none", "--local-config="+m.home+"/none"), args...)
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir, cmd.Env = m.home, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + m.home, "SOURCE_DATE_EPOCH=1700000000"}
+	cmd.Env = append(cmd.Env, m.env...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
@@ -271,6 +275,24 @@ func TestRootlessCommands(t *testing.T) {
 	if _, err := os.Lstat(theirs.home + "/.acbuild"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("end left .acbuild (%v)", err)
 	}
+	// Of a directory, owners are kept as far as the namespace has them.
+	if out, err := exec.Command("sh", "-ec", `cd "$1"; mkdir tree; touch tree/root tree/mine tree/theirs tree/nobody
+chown 54321:54321 tree tree/mine; chown 600032:600049 tree/theirs; chown 665533:665533 tree/nobody`, "sh", theirs.home).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	theirs.must("acbuild", "begin", "./tree")
+	if _, errs, status := theirs.run("acbuild", "copy", "--keep-owner", "tree/root", "/x"); status != 1 || !strings.Contains(errs, "that your user namespace does not have") {
+		t.Errorf("a stranger's file: exit status %d\n%s", status, errs)
+	}
+	theirs.must("acbuild", "set-name", "example.com/tree")
+	theirs.must("acbuild", "write", "tree.aci")
+	theirs.must("acbuild", "end")
+	out, err := exec.Command("tar", "--numeric-owner", "-tvf", theirs.home+"/tree.aci").Output()
+	for file, owner := range map[string]string{"root": "0/0", "mine": "0/0", "theirs": "33/50", "nobody": "65534/65534"} {
+		if !regexp.MustCompile(`(?m) ` + owner + ` .* rootfs/` + file + `$`).Match(out) {
+			t.Errorf("%s is not of %s in (%v)\n%s", file, owner, err, out)
+		}
+	}
 	script := filepath.Join(theirs.home, "script")
 	if err := os.WriteFile(script, []byte("begin "+base+"\nset-name example.com/s\nrun -- chown 33:50 /srv/content\nset-exec /bin/sh\nwrite s.aci\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -345,4 +367,36 @@ func TestRootlessOneID(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRootlessNetwork: a step's network is carried as a pod's is, and is gone with
+// the step; or it is refused.
+func TestRootlessNetwork(t *testing.T) {
+	if _, err := exec.LookPath("pasta"); err != nil {
+		t.Skip("needs pasta")
+	}
+	m := user(t, place(t), "user", subIDs)
+	// The machine's network, as far as pasta looks at it.
+	for _, c := range []string{"link add rootless0 type veth peer name rootless1", "link set rootless1 up", "addr add 192.0.2.10/24 dev rootless0",
+		"link set rootless0 up", "route add default via 192.0.2.1"} {
+		if out, err := exec.Command("ip", strings.Fields(c)...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %s: %v\n%s", c, err, out)
+		}
+	}
+	t.Cleanup(func() { _ = exec.Command("ip", "link", "del", "rootless0").Run() })
+	if err := os.WriteFile(m.home+"/Dockerfile", []byte("FROM tiny\nRUN test -e /sys/class/net/eth0 && grep nameserver /etc/resolv.conf\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	build := []string{"build", "--insecure", "--build-context=tiny=oci:" + m.layout + ":" + images.Tiny, "--output=oci:out:x", "."}
+	if _, errs, status := m.run("acbuild", build...); status != 1 || !strings.Contains(errs, "/dev/net/tun") || !strings.Contains(errs, "network host or none") {
+		t.Errorf("without a device: exit status %d\n%s", status, errs)
+	}
+	m.env = []string{"TUN=666"}
+	m.must("acbuild", build...)
+	if out := m.must("rkt", "list", "--no-legend"); out != "" {
+		t.Errorf("left:\n%s", out)
+	}
+	m.must("acbuild", "begin", "oci:"+m.layout+":"+images.Tiny)
+	m.must("acbuild", "run", "--net=default", "--", "/bin/sh", "-c", "test -e /sys/class/net/eth0")
+	m.must("acbuild", "end")
 }

@@ -76,7 +76,7 @@ func beginDirectory(ctx context.Context, w *workspace.Workspace, dir string) err
 		return err
 	}
 	r := w.Root()
-	if err := r.Copy(ctx, strings.TrimSuffix(dir, "/")+"/", "/", place.Options{KeepOwner: os.Geteuid() == 0}); err != nil {
+	if err := r.Copy(ctx, strings.TrimSuffix(dir, "/")+"/", "/", place.Options{KeepOwner: os.Geteuid() == 0, StrangersAreRoot: true}); err != nil {
 		return err
 	}
 	return w.Save()

@@ -19,6 +19,7 @@ import (
 
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/image/merge"
+	"github.com/rkt/rkt/internal/linux/userns"
 	"github.com/rkt/rkt/internal/linux/xattr"
 )
 
@@ -26,6 +27,9 @@ import (
 type Options struct {
 	// KeepOwner: owners are those of the source; else everything is the caller's.
 	KeepOwner bool
+	// StrangersAreRoot goes with KeepOwner: in a user namespace, what belongs to a
+	// user that it does not have becomes root's. Else that is an error.
+	StrangersAreRoot bool
 	// Skip, if not nil, leaves out what it says, by the source's path.
 	Skip func(path string, fi os.FileInfo) bool
 	// Notes is told of what cannot be copied (sockets); nil is nobody.
@@ -330,7 +334,14 @@ func (c *copier) file(src, dst string) error {
 func (c *copier) finish(src, dst string, st *unix.Stat_t) error {
 	isLink := st.Mode&unix.S_IFMT == unix.S_IFLNK
 	if c.opt.KeepOwner {
-		if err := os.Lchown(dst, int(st.Uid), int(st.Gid)); err != nil {
+		uid, gid := int(st.Uid), int(st.Gid)
+		if stranger(src, st) {
+			if !c.opt.StrangersAreRoot {
+				return hint.Wrap(fmt.Errorf("%q belongs to a user or group that your user namespace does not have", src), userns.SubIDs)
+			}
+			uid, gid = 0, 0
+		}
+		if err := os.Lchown(dst, uid, gid); err != nil {
 			return err
 		}
 	}
@@ -343,6 +354,28 @@ func (c *copier) finish(src, dst string, st *unix.Stat_t) error {
 		}
 	}
 	return unix.UtimesNanoAt(unix.AT_FDCWD, dst, []unix.Timespec{st.Mtim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// overflow is whose files look that are nobody's in a user namespace, if the
+// machine has not set it otherwise (kernel.overflowuid).
+const overflow = 65534
+
+// stranger tells whether the file belongs to somebody that the user namespace does
+// not have. It may have a user of the very number that such a file seems to be of;
+// then whoever is root of the namespace may leave the file's access time alone
+// (open(2), O_NOATIME).
+func stranger(path string, st *unix.Stat_t) bool {
+	if userns.Initial() || st.Uid != overflow && st.Gid != overflow {
+		return false
+	}
+	if kind := st.Mode & unix.S_IFMT; st.Uid == overflow && (kind == unix.S_IFREG || kind == unix.S_IFDIR) {
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOATIME|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err == nil {
+			_ = unix.Close(fd)
+			return false
+		}
+	}
+	return true
 }
 
 func copyXattrs(src, dst string) error {
