@@ -413,7 +413,7 @@ func TestAside(t *testing.T) {
 		t.Skipf("needs the memory controller in cgroup version 2 (%v)", err)
 	}
 	h := host(t)
-	if err := cgroup.Enable(own, []string{"memory"}); err != nil {
+	if err := cgroup.Enable(own, []string{"cpu", "memory", "pids"}); err != nil {
 		t.Skipf("needs to be at the root of the hierarchy: %v", err)
 	}
 	dir := filepath.Join(own, "rkt-e2e-aside")
@@ -441,6 +441,17 @@ func TestAside(t *testing.T) {
 		}
 		if left, _ := filepath.Glob(dir + "/*/"); len(left) != 0 {
 			t.Errorf("cgroups are left: %q", left)
+		}
+	}
+	// The kernel would let cpu and pids be enabled beside rkt, and nothing else be
+	// done with that cgroup.
+	for _, flag := range []string{"--cpu=1", "--pids-limit=50"} {
+		r := h.Shell("echo $$ > " + dir + "/cgroup.procs; exec " + install.Bin("rkt") + " --dir=" + h.Dir + " --insecure-options=image run --net=none " + id + " " + flag + " --exec=/bin/sh -- -c 'exit 7'")
+		if r.Status != 7 {
+			t.Errorf("%s: status %d\n%s%s", flag, r.Status, r.Stdout, r.Stderr)
+		}
+		if text, err := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control")); err != nil || len(strings.TrimSpace(string(text))) != 0 {
+			t.Errorf("after %s, the cgroup has controllers %q (%v)", flag, text, err)
 		}
 	}
 	// A shell that stays is in the way, and not rkt's to move.

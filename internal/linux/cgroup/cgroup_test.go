@@ -187,12 +187,21 @@ func TestEnable(t *testing.T) {
 	if text, _ := os.ReadFile(dir + "/cgroup.subtree_control"); !strings.HasPrefix(string(text), "+io +pids") {
 		t.Errorf("wrote %q", text)
 	}
+	// Where processes are, and not at the root, none is enabled, whatever the
+	// kernel thinks of it.
+	dir = tree(t, map[string]string{"cgroup.subtree_control": "", "cgroup.type": "domain\n", "cgroup.procs": "17\n"})
+	if err := Enable(dir, []string{"pids"}); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("with processes: %v", err)
+	}
+	if text, _ := os.ReadFile(dir + "/cgroup.subtree_control"); len(text) > 0 {
+		t.Errorf("wrote %q", text)
+	}
 }
 
 // TestStepAside refuses to move others' processes.
 func TestStepAside(t *testing.T) {
 	dir := tree(t, map[string]string{"cgroup.procs": "1\n"})
-	if err := StepAside(dir, dir+"/aside"); err == nil || !strings.Contains(err.Error(), "other processes") {
+	if err := StepAside(dir, dir+"/aside", []string{"cpu"}); err == nil || !strings.Contains(err.Error(), `controllers "cpu" in cgroup `+dir+": other processes") {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(dir + "/aside"); err == nil {

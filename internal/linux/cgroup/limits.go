@@ -227,7 +227,9 @@ func Inherit(dir, above string) error {
 
 // Enable makes controllers of the version 2 cgroup dir available to those below
 // it. unix.EBUSY: dir has processes of its own ("no internal processes",
-// Documentation/admin-guide/cgroup-v2.rst) and is not the root.
+// Documentation/admin-guide/cgroup-v2.rst) and is not the root. The kernel itself
+// would allow cpu and pids there, and make of dir the root of a threaded subtree,
+// in which nothing but threads of its own processes can be.
 func Enable(dir string, controllers []string) error {
 	text, err := os.ReadFile(dir + "/cgroup.subtree_control")
 	if err != nil {
@@ -242,6 +244,15 @@ func Enable(dir string, controllers []string) error {
 	}
 	if words == nil {
 		return nil
+	}
+	if _, err := os.Lstat(dir + "/cgroup.type"); err == nil { // the root has none
+		pids, err := processes(dir)
+		if err == nil && len(pids) > 0 {
+			err = unix.EBUSY
+		}
+		if err != nil {
+			return fmt.Errorf("cannot enable controllers %q in cgroup %s: %w", strings.Join(words, " "), dir, err)
+		}
 	}
 	if err := write(dir+"/cgroup.subtree_control", strings.Join(words, " ")); err != nil {
 		return fmt.Errorf("cannot enable controllers %q in cgroup %s: %w", strings.Join(words, " "), dir, err)

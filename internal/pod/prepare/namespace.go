@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/linux/cgroup"
 	"github.com/rkt/rkt/internal/linux/userns"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
@@ -70,7 +71,7 @@ func mayLimit(c *contract.Pod) error {
 		}
 		if err == unix.EACCES || err == unix.EROFS || err == unix.EPERM {
 			return hint.Wrap(fmt.Errorf("cannot limit the pod by controller %q: cgroup %s is not yours to divide", name, dir),
-				"have one given to you: systemd-run --user --scope -p Delegate=yes rkt …")
+				"have one given to you: "+cgroup.Delegate())
 		}
 		if err != nil {
 			return fmt.Errorf("cannot limit the pod by controller %q: %w", name, os.NewSyscallError("access", err))

@@ -30,7 +30,7 @@ func enableControllers(doc *contract.Pod) error {
 	above := filepath.Dir(doc.Cgroup)
 	err := cgroup.Enable(above, names)
 	if errors.Is(err, unix.EBUSY) {
-		if err = cgroup.StepAside(above, doc.Aside()); err == nil {
+		if err = cgroup.StepAside(above, doc.Aside(), names); err == nil {
 			failpoint.Hit("assemble/aside")
 			err = cgroup.Enable(above, names)
 		}
