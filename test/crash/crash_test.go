@@ -52,7 +52,11 @@ func run(m *testing.M) int {
 	}
 	if err == nil {
 		defer server.Close()
-		err = server.Push(layout, images.Etcd, "etcd:latest")
+		for _, image := range []string{images.Etcd, images.Tiny, images.Plain} {
+			if err == nil {
+				err = server.Push(layout, image, image+":latest")
+			}
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -72,6 +76,9 @@ type story struct {
 	again bool
 	// never is how the points begin that the command passes only on a slow machine.
 	never string
+	// user, if there is one, is how the machine looks to an ordinary user who does
+	// all of it, in a cgroup of theirs (rkt.Host.ByUser).
+	user string
 }
 
 func stories() map[string]story {
@@ -139,15 +146,17 @@ func TestCrash(t *testing.T) {
 		t.Skip("needs root")
 	}
 	for name, s := range stories() {
-		t.Run(name, func(t *testing.T) {
-			points := s.trace(t)
-			if len(points) == 0 {
-				t.Fatalf("rkt %s passes no failpoint", strings.Join(s.command, " "))
-			}
-			for _, p := range points {
-				t.Run(p, func(t *testing.T) { s.dieAt(t, p) })
-			}
-		})
+		t.Run(name, s.test)
+	}
+}
+
+func (s story) test(t *testing.T) {
+	points := s.trace(t)
+	if len(points) == 0 {
+		t.Fatalf("rkt %s passes no failpoint", strings.Join(s.command, " "))
+	}
+	for _, p := range points {
+		t.Run(p, func(t *testing.T) { s.dieAt(t, p) })
 	}
 }
 
@@ -156,6 +165,9 @@ func TestCrash(t *testing.T) {
 func (s story) setUp(t *testing.T) (*rkt.Host, []string) {
 	t.Helper()
 	h := rkt.New(t, armed)
+	if s.user != "" {
+		h = byUser(t, h, s.user)
+	}
 	for _, args := range s.before {
 		h.Must(args...)
 	}
@@ -175,7 +187,7 @@ func (s story) setUp(t *testing.T) (*rkt.Host, []string) {
 func (s story) trace(t *testing.T) []string {
 	t.Helper()
 	h, args := s.setUp(t)
-	file := filepath.Join(t.TempDir(), "trace")
+	file := filepath.Join(filepath.Dir(h.Dir), "trace") // in reach of a user
 	env := h.Env
 	h.Env = append(slices.Clone(env), "RKT_FAILPOINT_TRACE="+file)
 	h.Must(args...)
@@ -205,6 +217,7 @@ func (s story) dieAt(t *testing.T, point string) {
 	}
 	h.Env = env
 	h.Gone()
+	pods := h.Pods()
 
 	// gc twice: the first may only mark. image gc, within its grace period,
 	// removes no image, but finishes what was begun.
@@ -215,11 +228,15 @@ func (s story) dieAt(t *testing.T, point string) {
 	if pods := h.Pods(); len(pods) != 0 {
 		t.Errorf("after gc, pods %q are left", pods)
 	}
-	if left := rkt.Leftovers(h.Dir, nil); left != nil {
+	if left := rkt.Leftovers(h.Dir, pods); left != nil {
 		t.Errorf("after gc: %q", left)
 	}
-	networksGone(t, h)
-	usersGone(t, h)
+	if s.user != "" {
+		userGone(t)
+	} else {
+		networksGone(t, h)
+		usersGone(t, h)
+	}
 	everyImageOpens(t, h)
 	if s.again {
 		h.Must(args...)

@@ -21,58 +21,27 @@ import (
 	"github.com/rkt/rkt/test/rkt"
 )
 
-// ordinary is a uid that nobody has.
-const ordinary = 54321
-
-// How an ordinary user's rkt is started, in a mount namespace of its own in which
-// the machine's files are others; each word of setup is a command.
-const (
-	// What newuidmap asks: who the user is, and which ids are theirs.
-	subIDs = `echo "54321:600000:65536" >$1/sub; (cat /etc/passwd; echo "ordinary:x:54321:54321::$1:/bin/sh") >$1/passwd;
-mount --bind $1/sub /etc/subuid; mount --bind $1/sub /etc/subgid; mount --bind $1/passwd /etc/passwd;`
-	// Where nobody has ids, whatever the machine says.
-	noSubIDs = `echo >$1/sub; mount --bind $1/sub /etc/subuid; mount --bind $1/sub /etc/subgid;`
-	// As on most machines: anybody may open it.
-	tun = `mount -t tmpfs none $1/dev; mknod -m 666 $1/dev/tun c 10 200; mount --bind $1/dev/tun /dev/net/tun;
-echo "nameserver 127.0.0.53" >$1/resolv; mount --bind $1/resolv /etc/resolv.conf;`
-	become = `shift; exec setpriv --reuid=54321 --regid=54321 --clear-groups "$@"`
-)
-
 // rootless is a data directory of an ordinary user's.
 func rootless(t *testing.T, setup string) *rkt.Host {
 	t.Helper()
 	h := host(t)
-	for _, program := range []string{"setpriv", "unshare", "newuidmap"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skip("needs " + program)
-		}
-	}
-	place := filepath.Join(filepath.Dir(h.Dir), "place")
-	if err := os.MkdirAll(place+"/dev", 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for _, dir := range []string{filepath.Dir(h.Dir), h.Home(), place} {
-		if err := os.Chown(dir, ordinary, ordinary); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Chmod(install.Dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
 	h.Flags = append(h.Flags, "--insecure-options=http")
-	h.Under = []string{"unshare", "-m", "--propagation", "private", "sh", "-ec", setup + become, "sh", place}
+	h.ByUser(setup)
 	return h
 }
 
-// plain fetches from a registry what every user namespace can hold.
+// plain fetches, from a registry if it can fill one, what every user namespace can hold.
 func plain(t *testing.T, h *rkt.Host) string {
 	t.Helper()
+	if _, err := exec.LookPath("skopeo"); err != nil { // as in tools/vm's machine
+		return h.Must("fetch", "--full", image(t, images.Plain)).Out()
+	}
 	return h.Must("fetch", "--full", serve(t, images.Plain).URL(images.Plain)).Out()
 }
 
 // TestRootless: an ordinary user with one id fetches, runs and removes.
 func TestRootless(t *testing.T) {
-	h := rootless(t, noSubIDs)
+	h := rootless(t, rkt.NoSubIDs)
 	id := plain(t, h)
 	run := func(args ...string) rkt.Result { return h.Rkt(append([]string{"run"}, args...)...) }
 	for name, c := range map[string]struct {
@@ -115,7 +84,7 @@ func TestRootless(t *testing.T) {
 
 // TestRootlessRefusals: what cannot be had is refused by name.
 func TestRootlessRefusals(t *testing.T) {
-	h := rootless(t, noSubIDs)
+	h := rootless(t, rkt.NoSubIDs)
 	id := plain(t, h)
 	for name, c := range map[string]struct {
 		args  []string
@@ -160,7 +129,7 @@ func TestRootlessRefusals(t *testing.T) {
 
 // TestRootlessSubIDs: with ids of their own a user's pods have users.
 func TestRootlessSubIDs(t *testing.T) {
-	h := rootless(t, subIDs)
+	h := rootless(t, rkt.SubIDs)
 	id := h.Must("fetch", "--full", serve(t, images.Tiny).URL(images.Tiny)).Out()
 	share := filepath.Join(filepath.Dir(h.Dir), "share")
 	if err := os.Mkdir(share, 0o777); err != nil {
@@ -189,7 +158,7 @@ func TestRootlessSubIDs(t *testing.T) {
 // TestRootlessLife: the pid is the caller's child's, from start to end, and enter,
 // stop and signals reach the pod.
 func TestRootlessLife(t *testing.T) {
-	for name, setup := range map[string]string{"one id": noSubIDs, "sub-ids": subIDs} {
+	for name, setup := range map[string]string{"one id": rkt.NoSubIDs, "sub-ids": rkt.SubIDs} {
 		t.Run(name, func(t *testing.T) {
 			h := rootless(t, setup)
 			id := plain(t, h)
@@ -201,7 +170,7 @@ func TestRootlessLife(t *testing.T) {
 			}
 			for _, network := range []string{"none", "host"} {
 				p, uuid := begin(network)
-				if got := ownerOf(t, p.PID()); got != ordinary {
+				if got := ownerOf(t, p.PID()); got != rkt.User {
 					t.Errorf("process %d is of user %d", p.PID(), got)
 				}
 				if r := h.Rkt("enter", uuid, "sh", "-c", "echo $(id -u) $(tr -s ' ' ' ' </proc/self/uid_map); exit 5"); r.Status != 5 || !strings.HasPrefix(r.Out(), "0 0 54321 1") {
@@ -261,7 +230,7 @@ func state(pid int) string {
 // TestRootlessIsTheUser: the root of a user's pod can do to the host what the user
 // can, and no more, whatever protection is switched off.
 func TestRootlessIsTheUser(t *testing.T) {
-	h := rootless(t, subIDs)
+	h := rootless(t, rkt.SubIDs)
 	id := plain(t, h)
 	secret := filepath.Join(filepath.Dir(h.Dir), "secret")
 	if err := os.WriteFile(secret, []byte("root's\n"), 0o600); err != nil {
@@ -337,7 +306,7 @@ func TestRootlessNetwork(t *testing.T) {
 			if err != nil {
 				t.Skip("needs " + c.program)
 			}
-			h := rootless(t, subIDs+tun)
+			h := rootless(t, rkt.SubIDs+rkt.Tun)
 			id := plain(t, h)
 			bin := filepath.Join(filepath.Dir(h.Dir), "bin")
 			if err := os.Mkdir(bin, 0o755); err != nil {
@@ -387,7 +356,7 @@ func TestRootlessNetwork(t *testing.T) {
 		})
 	}
 	t.Run("neither", func(t *testing.T) {
-		h := rootless(t, noSubIDs)
+		h := rootless(t, rkt.NoSubIDs)
 		id := plain(t, h)
 		h.Under = append(h.Under, "/usr/bin/env", "PATH=/nonexistent")
 		r := h.Rkt(append([]string{"run", id}, sh("ls /sys/class/net")...)...)

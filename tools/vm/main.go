@@ -28,7 +28,7 @@ import (
 
 func main() {
 	kernel := flag.String("kernel", "", "`directory` with boot/vmlinuz-* and lib/modules; downloaded if empty")
-	tests := flag.String("run", "Limit|Rlimits|Sysctl|Stats|Aside|Device|CDI|AppArmor|Labels|Masked|Protected|Pause|SCTP|PrivateUsers(OfSeveralApps)?$", "which end-to-end tests, as go test -run")
+	tests := flag.String("run", "Limit|Rlimits|Sysctl|Stats|Aside|Device|CDI|AppArmor|Labels|Masked|Protected|Pause|SCTP|Rootless$|PrivateUsers(OfSeveralApps)?$", "which end-to-end tests, as go test -run")
 	patience := flag.Duration("timeout", 15*time.Minute, "when the machine is switched off")
 	flag.Parse()
 	status, err := run(*kernel, *tests, *patience)
@@ -146,6 +146,7 @@ func makeDisk(dir, tests string) (string, error) {
 	}
 	for _, step := range [][]string{
 		{"cp", "-r", layout, filepath.Join(root, "images")},
+		{"chmod", "-R", "a+rX", filepath.Join(root, "images"), filepath.Join(root, "install")}, // ordinary users', too
 		{"cp", busybox, filepath.Join(root, "bin", "busybox")},
 		{"go", "build", "-trimpath", "-o", filepath.Join(root, "test", "peer", "peer"), "github.com/rkt/rkt/test/peer"},
 		{"go", "test", "-c", "-tags", "e2e", "-o", filepath.Join(root, "test", "e2e.test"), "github.com/rkt/rkt/test/e2e"},
@@ -167,14 +168,24 @@ func makeDisk(dir, tests string) (string, error) {
 			}
 		}
 	}
-	if parser, err := exec.LookPath("apparmor_parser"); err == nil {
-		if err := copyProgram(root, parser); err != nil {
+	for _, p := range []struct{ name, without string }{
+		{"apparmor_parser", "no test loads a profile"},
+		{"setpriv", "no test is an ordinary user's"},
+		{"unshare", "no test is an ordinary user's"},
+		{"newuidmap", "no ordinary user has subordinate ids"},
+		{"newgidmap", "no ordinary user has subordinate ids"},
+	} {
+		path, err := exec.LookPath(p.name)
+		if err != nil {
+			fmt.Printf("vm: without %s, so %s\n", p.name, p.without)
+			continue
+		}
+		if err := copyProgram(root, path); err != nil {
 			return "", err
 		}
-	} else {
-		fmt.Println("vm: without apparmor_parser, so no test loads a profile")
 	}
-	for name, text := range map[string]string{"sbin/init": initScript, "test/run": tests, "etc/passwd": "root:x:0:0::/root:/bin/sh\n", "etc/group": "root:x:0:\n"} {
+	for name, text := range map[string]string{"sbin/init": initScript, "test/run": tests, "etc/passwd": "root:x:0:0::/root:/bin/sh\n", "etc/group": "root:x:0:\n",
+		"etc/subuid": "", "etc/subgid": ""} {
 		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o755); err != nil {
 			return "", err
 		}
@@ -204,7 +215,7 @@ func copyProgram(root, program string) error {
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 			return err
 		}
-		if out, err := exec.Command("cp", "-L", from, to).CombinedOutput(); err != nil {
+		if out, err := exec.Command("cp", "-L", "--preserve=mode", "--remove-destination", from, to).CombinedOutput(); err != nil {
 			return fmt.Errorf("cannot copy %s: %w\n%s", from, err, out)
 		}
 	}
