@@ -45,6 +45,8 @@ type Assembly struct {
 	shelf *shelf
 	wants Wants
 	host  []hostNamespace // where the thread came from; nil once it is back
+	left  int             // the kinds of namespaces of the host that it may have left
+	umask int             // its file mode mask before
 	doc   *contract.Pod
 	dir   int
 	apps  []*app
@@ -72,58 +74,73 @@ type hostNamespace struct {
 }
 
 // Begin moves the calling thread into new namespaces and makes ready what no
-// pod needs to be known for. The thread must be locked and never be used for
-// anything else before Leave, which Start calls. With an error it has to end.
+// pod needs to be known for. It locks the thread, which must not be used for
+// anything else before Leave, which Start calls. With an error it is back in the
+// host's namespaces, or the error is also an ErrAstray.
 func Begin(w Wants) (*Assembly, error) {
 	runtime.LockOSThread()
-	a := &Assembly{wants: w, host: []hostNamespace{{kind: unix.CLONE_NEWNS, file: "mnt"}, {kind: unix.CLONE_NEWUTS, file: "uts"}}}
-	if !w.HostIPC {
+	a := &Assembly{wants: w}
+	if err := a.begin(); err != nil {
+		return nil, errors.Join(err, a.Leave())
+	}
+	return a, nil
+}
+
+// ErrAstray says that the thread could not go back to the host's namespaces: it
+// stays locked, must do nothing more, and ends with its goroutine.
+var ErrAstray = errors.New("cannot go back to the host's namespaces")
+
+func (a *Assembly) begin() error {
+	a.host = append(a.host, hostNamespace{kind: unix.CLONE_NEWNS, file: "mnt"}, hostNamespace{kind: unix.CLONE_NEWUTS, file: "uts"})
+	if !a.wants.HostIPC {
 		a.host = append(a.host, hostNamespace{kind: unix.CLONE_NEWIPC, file: "ipc"})
 	}
-	if w.Network != nil {
+	if a.wants.Network != nil {
 		a.host = append(a.host, hostNamespace{kind: unix.CLONE_NEWNET, file: "net"})
 	}
 	for i := range a.host {
 		h := &a.host[i]
 		fd, err := unix.Open("/proc/thread-self/ns/"+h.file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
-			return nil, fmt.Errorf("cannot remember the host's namespaces: %w", err)
+			a.host = a.host[:i]
+			return fmt.Errorf("cannot remember the host's namespaces: %w", err)
 		}
 		h.fd = fd
 	}
 	if err := a.leaveHost(); err != nil {
-		return nil, err
+		return err
 	}
-	unix.Umask(0)
+	a.umask = unix.Umask(0)
 	// What the host mounts later reaches volumes; nothing flows back.
 	err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, "")
 	if err == unix.EINVAL {
-		return nil, errors.New("cannot detach from the host's mounts: / is not a mount point here; in a chroot, bind its root over itself first")
+		return errors.New("cannot detach from the host's mounts: / is not a mount point here; in a chroot, bind its root over itself first")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot detach from the host's mounts: %w", err)
+		return fmt.Errorf("cannot detach from the host's mounts: %w", err)
 	}
 	if err := a.users.act(); err != nil {
-		return nil, err
+		return err
 	}
 	if a.shelf, err = newShelf(); err != nil {
-		return nil, err
+		return err
 	}
-	if w.Network != nil && a.users == nil {
-		fd, err := w.Network(-1)
+	if a.wants.Network != nil && a.users == nil {
+		fd, err := a.wants.Network(-1)
 		if err != nil {
-			return nil, err
+			return err
 		}
+		a.left |= unix.CLONE_NEWNET
 		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
-			return nil, fmt.Errorf("cannot join the pod's network: %w", err)
+			return fmt.Errorf("cannot join the pod's network: %w", err)
 		}
 	}
 	// After that: it shows the interfaces of the network of who mounts it.
-	if err := a.shelf.addSys(w.Network == nil); err != nil {
-		return nil, err
+	if err := a.shelf.addSys(a.wants.Network == nil); err != nil {
+		return err
 	}
-	a.first, err = a.begin()
-	return a, err
+	a.first, err = a.makeFirst()
+	return err
 }
 
 // leaveHost takes the thread into the pod's namespaces, but for the network of a
@@ -137,6 +154,7 @@ func (a *Assembly) leaveHost() (err error) {
 		if a.wants.Network != nil {
 			own |= unix.CLONE_NEWNET
 		}
+		a.left = own // some of them even with an error
 		if a.users, err = newUsers(&a.wants, own); err != nil {
 			return err
 		}
@@ -145,11 +163,12 @@ func (a *Assembly) leaveHost() (err error) {
 	if err := unix.Unshare(unix.CLONE_NEWNS | own); err != nil {
 		return fmt.Errorf("cannot make the pod's namespaces: %w", err)
 	}
+	a.left |= unix.CLONE_NEWNS | own
 	return nil
 }
 
 // Leave takes the thread back into the host's namespaces, if it is not there
-// already, and ends what Begin began.
+// already, and ends what Begin began. An error is an ErrAstray.
 func (a *Assembly) Leave() error {
 	if a.host == nil {
 		return nil
@@ -162,21 +181,28 @@ func (a *Assembly) Leave() error {
 	return a.goBack()
 }
 
+// goBack is also for a thread that has not left all that it was to leave: those of
+// its mounts are then not its own to join.
 func (a *Assembly) goBack() error {
 	if err := a.users.stop(); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrAstray, err)
 	}
 	for _, h := range a.host {
-		err := unix.Setns(h.fd, h.kind)
-		if err == unix.EPERM && h.kind != unix.CLONE_NEWNS && !userns.Initial() {
-			err = nil // the host's, which an ordinary user cannot join again: the pod's do as well
-		}
-		if err != nil {
-			return fmt.Errorf("cannot go back to the host's namespaces: %w", err)
+		if a.left&h.kind != 0 {
+			err := unix.Setns(h.fd, h.kind)
+			if err == unix.EPERM && h.kind != unix.CLONE_NEWNS && !userns.Initial() {
+				err = nil // the host's, which an ordinary user cannot join again: the pod's do as well
+			}
+			if err != nil {
+				return fmt.Errorf("%w: %w", ErrAstray, err)
+			}
 		}
 		unix.Close(h.fd)
 	}
-	a.host = nil
+	if a.left&unix.CLONE_NEWNS != 0 {
+		unix.Umask(a.umask)
+	}
+	a.host, a.left = nil, 0
 	return nil
 }
 

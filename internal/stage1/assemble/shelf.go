@@ -41,21 +41,22 @@ const (
 	dataOnly  = noTricks | unix.MOUNT_ATTR_NOEXEC
 )
 
+// newShelf makes one; with an error what there is of it is to be closed.
 func newShelf() (_ *shelf, err error) {
-	s := &shelf{sys: -1, dev: -1, shm: -1, empty: -1}
+	s := &shelf{fd: -1, sys: -1, dev: -1, shm: -1, empty: -1}
 	if s.fd, err = mount.New("tmpfs", noTricks, "mode=0755", "size=1m"); err != nil {
-		return nil, err
+		return s, err
 	}
 	at, err := unix.Open(shelfPlace, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open %s: %w", shelfPlace, err)
+		return s, fmt.Errorf("cannot open %s: %w", shelfPlace, err)
 	}
 	defer unix.Close(at)
 	if err := mount.Attach(s.fd, at); err != nil {
-		return nil, fmt.Errorf("cannot mount the pod's own tmpfs: %w", err)
+		return s, fmt.Errorf("cannot mount the pod's own tmpfs: %w", err)
 	}
 	if err := unix.Mkdirat(s.fd, procPlace, 0o555); err != nil {
-		return nil, os.NewSyscallError("mkdirat", err)
+		return s, os.NewSyscallError("mkdirat", err)
 	}
 	failpoint.Hit("assemble/shelf")
 	err = s.add(&s.empty, ".empty", func() (int, error) {

@@ -21,9 +21,9 @@ import (
 // Outcome tells how far the pod is.
 type Outcome = forkexec.Outcome
 
-// begin makes the pod's first process, which mounts /proc while the thread goes
+// makeFirst makes the pod's first process, which mounts /proc while the thread goes
 // on.
-func (a *Assembly) begin() (*forkexec.First, error) {
+func (a *Assembly) makeFirst() (*forkexec.First, error) {
 	c := &forkexec.Child{CloneFlags: unix.CLONE_NEWPID}
 	c.Call("end with rkt", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
 	c.Call("start a session", unix.SYS_SETSID)
