@@ -40,8 +40,10 @@ const (
 // Host is where the host keeps what ranges must not collide with.
 type Host struct {
 	Dir string // the locks
-	// Nspawn is the directory of systemd-nspawn's locks of the same kind, which
-	// are taken as well if it is there.
+	// Nspawn is the directory of systemd-nspawn's locks of the same kind, which are
+	// taken as well. It is made as nspawn would make it, so that one that comes later
+	// finds them; not if the directory above is missing, for then nspawn cannot
+	// choose a range either.
 	Nspawn string
 	// Accounts are files like passwd(5), Subordinates like subuid(5). One that is
 	// missing has nobody.
@@ -167,6 +169,11 @@ func (h Host) lock(r *Range, first int64) error {
 	r.files = append(r.files, f)
 	failpoint.Hit("users/locked")
 	f, err = hold(filepath.Join(h.Nspawn, name), ofdLock)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.Mkdir(h.Nspawn, 0o755); err == nil || errors.Is(err, fs.ErrExist) {
+			f, err = hold(filepath.Join(h.Nspawn, name), ofdLock)
+		}
+	}
 	switch {
 	case errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES):
 		return &takenError{"a container of systemd-nspawn has them"}

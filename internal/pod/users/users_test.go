@@ -160,6 +160,36 @@ func TestNspawn(t *testing.T) {
 	}
 }
 
+// TestNspawnLater: what is taken before systemd-nspawn has run at all is locked for
+// it, where it can run.
+func TestNspawnLater(t *testing.T) {
+	h := host(t)
+	h.Nspawn = filepath.Join(filepath.Dir(h.Dir), "systemd", "nspawn-uid")
+	r, err := h.Take(contract.Users{First: least, Count: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	if _, err := os.Stat(filepath.Dir(h.Nspawn)); err == nil {
+		t.Error("systemd's directory was made")
+	}
+	if err := os.Mkdir(filepath.Dir(h.Nspawn), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if r, err = h.Take(contract.Users{First: least, Count: 1}); err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	theirs, err := os.OpenFile(filepath.Join(h.Nspawn, fmt.Sprint(int64(least))), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	if err := ofdLock(theirs); err == nil {
+		t.Error("systemd-nspawn could take it, too")
+	}
+}
+
 // TestInherited: a range is held as long as any process has it.
 func TestInherited(t *testing.T) {
 	h := host(t)
