@@ -66,16 +66,50 @@ func Owns(dir string) (bool, error) {
 }
 
 // MakeDir makes the data directory, for nobody but the user: what lies in it may
-// have set-user-id programs that a pod made, and they are the user's.
+// have set-user-id programs that a pod made, and they are the user's. One that
+// exists must be the user's and for nobody else to write to, whatever was there a
+// moment ago: who owns it says which images run.
 func MakeDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("cannot make data directory: %w", err)
 	}
-	// Whoever else may look into a directory that the user chose.
-	if err := os.Mkdir(filepath.Join(dir, "pods"), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("cannot make data directory: %w", err)
+	fd, err := openOwn(unix.AT_FDCWD, dir, 0)
+	if err != nil {
+		return fmt.Errorf("cannot use data directory %q: %w", dir, err)
 	}
+	defer unix.Close(fd)
+	// Whoever else may look into a directory that the user chose.
+	if err := unix.Mkdirat(fd, "pods", 0o700); err != nil && err != unix.EEXIST {
+		return fmt.Errorf("cannot make data directory: %w", &fs.PathError{Op: "mkdir", Path: filepath.Join(dir, "pods"), Err: err})
+	}
+	pods, err := openOwn(fd, "pods", unix.O_NOFOLLOW)
+	if err != nil {
+		return fmt.Errorf("cannot use data directory %q: pods: %w", dir, err)
+	}
+	unix.Close(pods)
 	return nil
+}
+
+// openOwn opens a directory that is the caller's alone to write to.
+func openOwn(at int, path string, flags int) (int, error) {
+	fd, err := unix.Openat(at, path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|flags, 0)
+	if err != nil {
+		return -1, err
+	}
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
+	switch {
+	case err != nil:
+	case int(st.Uid) != os.Geteuid():
+		err = fmt.Errorf("it belongs to user %d", st.Uid)
+	case st.Mode&0o002 != 0:
+		err = hint.Wrap(errors.New("everybody may write to it"), "chmod o-w "+path)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
 }
 
 // Become makes a user namespace whose root is the caller, and executes argv, this
