@@ -16,6 +16,10 @@ const (
 	IsolatorSELinux  = "os/linux/selinux-context"
 )
 
+// DefaultProfile is the AppArmor profile of apps that name none, where it is
+// loaded: dist/apparmor.
+const DefaultProfile = "rkt-default"
+
 type appArmorValue struct {
 	Profile string `json:"profile"`
 }

@@ -28,7 +28,7 @@ import (
 
 func main() {
 	kernel := flag.String("kernel", "", "`directory` with boot/vmlinuz-* and lib/modules; downloaded if empty")
-	tests := flag.String("run", "Limit|Rlimits|Sysctl|Stats|Aside|Device|CDI|AppArmor|Labels|Masked|Protected|Pause|SCTP|Rootless$|PrivateUsers(OfSeveralApps)?$", "which end-to-end tests, as go test -run")
+	tests := flag.String("run", "Limit|Rlimits|Sysctl|Stats|Aside|Device|CDI|AppArmor|Profile|Labels|Masked|Protected|Pause|SCTP|Rootless$|PrivateUsers(OfSeveralApps)?$", "which end-to-end tests, as go test -run")
 	patience := flag.Duration("timeout", 15*time.Minute, "when the machine is switched off")
 	flag.Parse()
 	status, err := run(*kernel, *tests, *patience)
@@ -119,7 +119,7 @@ mount -t securityfs security /sys/kernel/security
 mount -t cgroup2 cgroup /sys/fs/cgroup
 ip link set lo up
 cd /test
-RKT_TEST_INSTALL=/install RKT_TEST_PEER=/test/peer RKT_TEST_IMAGES=/images /test/e2e.test -test.v -test.run "$(cat /test/run)" 2>&1
+RKT_TEST_INSTALL=/install RKT_TEST_PEER=/test/peer RKT_TEST_IMAGES=/images RKT_TEST_PROFILE=/test/rkt-default /test/e2e.test -test.v -test.run "$(cat /test/run)" 2>&1
 echo "vm: status $?"
 poweroff -f
 `
@@ -148,6 +148,7 @@ func makeDisk(dir, tests string) (string, error) {
 		{"cp", "-r", layout, filepath.Join(root, "images")},
 		{"chmod", "-R", "a+rX", filepath.Join(root, "images"), filepath.Join(root, "install")}, // ordinary users', too
 		{"cp", busybox, filepath.Join(root, "bin", "busybox")},
+		{"cp", "dist/apparmor/rkt-default", filepath.Join(root, "test")},
 		{"go", "build", "-trimpath", "-o", filepath.Join(root, "test", "peer", "peer"), "github.com/rkt/rkt/test/peer"},
 		{"go", "test", "-c", "-tags", "e2e", "-o", filepath.Join(root, "test", "e2e.test"), "github.com/rkt/rkt/test/e2e"},
 	} {

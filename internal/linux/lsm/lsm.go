@@ -6,6 +6,7 @@ package lsm
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"unsafe"
 
@@ -30,6 +31,19 @@ func HasAppArmor() bool {
 	return err == nil && bytes.HasPrefix(text, []byte("Y"))
 }
 
+// Loaded reports whether this kernel runs with AppArmor, has a profile of that
+// name, and lets this process's children take it on. It changes nothing
+// (aa_change_profile's AA_CHANGE_TEST).
+func Loaded(profile string) bool {
+	fd, err := unix.Open("/proc/thread-self/attr/apparmor/current", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	_, err = unix.Write(fd, []byte("permprofile "+profile))
+	return err == nil
+}
+
 // HasSELinux reports whether this kernel runs with SELinux: only then is there
 // its file system.
 func HasSELinux() bool {
@@ -37,26 +51,47 @@ func HasSELinux() bool {
 	return err == nil && bytes.Contains(text, []byte("\tselinuxfs\n"))
 }
 
+// How a child reaches proc for its label, beside a descriptor of that which it has.
+const (
+	// OwnProc: it makes one of its own. Whoever had control of the mounts at /proc
+	// could otherwise have the label written to anything (CVE-2019-16884, CVE-2025-
+	// 52881). It takes CAP_SYS_ADMIN over the child's pid namespace, and a mount
+	// namespace of the same owner.
+	OwnProc = -1
+	// ProcPath is /proc, in a root in which nothing but the caller has mounted yet.
+	ProcPath = unix.AT_FDCWD
+)
+
 // OnExec has a child, once it executes its program, be confined by the label. The
-// child must be in the pid namespace that it will stay in, with CAP_SYS_ADMIN, and
-// have every descriptor below free, and none from there on.
-//
-// The label is written into a proc of the child's own making: whoever had control
-// of the mounts at /proc could otherwise have it written to anything (CVE-2019-
-// 16884, CVE-2025-52881).
-func OnExec(c *forkexec.Child, l Label, free int) error {
+// child must be in the pid namespace that it will stay in, and have every
+// descriptor below free, and none from there on, which it has not afterwards
+// either. proc is one of the constants, or a descriptor below free of what
+// CheckProc has found to be proc.
+func OnExec(c *forkexec.Child, l Label, proc, free int) error {
 	if l == (Label{}) {
 		return nil
 	}
 	// What the calls get in turn.
-	context, proc, attribute := uintptr(free), uintptr(free+1), uintptr(free+2)
-	fstype, err := c.String("proc")
-	if err != nil {
-		return err
+	at, attribute, place := uintptr(proc), uintptr(free), ""
+	switch proc {
+	case OwnProc:
+		context, own := uintptr(free), uintptr(free+1)
+		at, attribute = own, uintptr(free+2)
+		fstype, err := c.String("proc")
+		if err != nil {
+			return err
+		}
+		c.Call("open proc for a label", unix.SYS_FSOPEN, fstype, unix.FSOPEN_CLOEXEC)
+		c.Call("make proc for a label", unix.SYS_FSCONFIG, context, unix.FSCONFIG_CMD_CREATE, 0, 0, 0)
+		c.Call("mount proc for a label", unix.SYS_FSMOUNT, context, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	case ProcPath:
+		place = "/proc/"
 	}
-	c.Call("open proc for a label", unix.SYS_FSOPEN, fstype, unix.FSOPEN_CLOEXEC)
-	c.Call("make proc for a label", unix.SYS_FSCONFIG, context, unix.FSCONFIG_CMD_CREATE, 0, 0, 0)
-	c.Call("mount proc for a label", unix.SYS_FSMOUNT, context, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	how := &unix.OpenHow{Flags: unix.O_WRONLY | unix.O_CLOEXEC | unix.O_NOFOLLOW}
+	if proc != ProcPath {
+		how.Resolve = unix.RESOLVE_NO_XDEV | unix.RESOLVE_BENEATH
+	}
+	c.Keep(how)
 	for _, w := range []struct{ file, text, what string }{
 		{"thread-self/attr/apparmor/exec", "exec " + l.AppArmor, "take on AppArmor profile \"" + l.AppArmor + "\", which must be loaded"},
 		{"thread-self/attr/exec", l.SELinux, "take on SELinux context \"" + l.SELinux + "\""},
@@ -64,16 +99,34 @@ func OnExec(c *forkexec.Child, l Label, free int) error {
 		if w.text == "" || w.text == "exec " {
 			continue
 		}
-		path, err := c.String(w.file)
+		path, err := c.String(place + w.file)
 		if err != nil {
 			return err
 		}
 		text := []byte(w.text)
 		c.Keep(text)
-		c.Call(w.what, unix.SYS_OPENAT, proc, path, unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+		c.Call(w.what, unix.SYS_OPENAT2, at, path, uintptr(unsafe.Pointer(how)), unsafe.Sizeof(*how))
 		c.Call(w.what, unix.SYS_WRITE, attribute, uintptr(unsafe.Pointer(&text[0])), uintptr(len(text)))
 		c.Call(w.what, unix.SYS_CLOSE, attribute)
 	}
 	c.Call("close proc", unix.SYS_CLOSE_RANGE, uintptr(free), 1<<32-1, 0)
+	return nil
+}
+
+// CheckProc reports whether fd is the root of a proc file system, and nothing that
+// was put in its place.
+func CheckProc(fd int) error {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil {
+		return os.NewSyscallError("fstatfs", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	const root = 1 // PROC_ROOT_INO
+	if fs.Type != unix.PROC_SUPER_MAGIC || st.Ino != root {
+		return errors.New("what is at /proc is not proc")
+	}
 	return nil
 }

@@ -23,7 +23,7 @@ func TestOnExec(t *testing.T) {
 	start := func(l Label) error {
 		c := &forkexec.Child{CloneFlags: unix.CLONE_NEWPID}
 		c.Call("close descriptors", unix.SYS_CLOSE_RANGE, 3, 1<<32-1, 0)
-		if err := OnExec(c, l, 3); err != nil {
+		if err := OnExec(c, l, OwnProc, 3); err != nil {
 			return err
 		}
 		if err := c.Exec("/bin/true", []string{"true"}, nil); err != nil {
@@ -43,5 +43,13 @@ func TestOnExec(t *testing.T) {
 		if err := start(l); !errors.As(err, &e) || !strings.Contains(e.What, name) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestLoaded: no profile of that name is, anywhere. That one which is is found is
+// shown end to end.
+func TestLoaded(t *testing.T) {
+	if Loaded("rkt-no-such") {
+		t.Error("a profile that is not there is loaded")
 	}
 }

@@ -246,7 +246,7 @@ func TestRefused(t *testing.T) {
 		{"spec.securityContext.sysctls[0].value", "value: \"9\"", "value: 9"},
 		{"spec.securityContext.seLinuxOptions.x", "    runAsNonRoot: true\n", "    seLinuxOptions: {x: s0}\n"},
 		{"spec.securityContext.seLinuxOptions", "    runAsNonRoot: true\n", "    seLinuxOptions: {type: a b}\n"},
-		{"spec.securityContext.appArmorProfile.type", "    runAsNonRoot: true\n", "    appArmorProfile: {type: RuntimeDefault}\n"},
+		{"spec.securityContext.appArmorProfile.type", "    runAsNonRoot: true\n", "    appArmorProfile: {type: Default}\n"},
 		{"spec.securityContext.appArmorProfile", "    runAsNonRoot: true\n", "    appArmorProfile: {type: Localhost}\n"},
 		{"spec.securityContext.seccompProfile.type", "{type: RuntimeDefault}", "{type: Localhost, localhostProfile: x}"},
 		{"spec.securityContext.runAsUser", "runAsUser: 1000", "runAsUser: -1"},
@@ -284,7 +284,7 @@ func TestRefused(t *testing.T) {
 		{"spec.containers[0].name", "name: front", "name: Front"},
 		{"spec.containers[0].args[0] is not a string", `["echo $(GREETING) $(NOPE) $$(GREETING) 5$"]`, "[1]"},
 		sec("privileged", "privileged: true"),
-		sec("appArmorProfile.type", "appArmorProfile: {type: RuntimeDefault}"),
+		sec("appArmorProfile.type", "appArmorProfile: {type: runtime/default}"),
 		sec("procMount", "procMount: Unmasked"),
 		{"spec.containers[0].securityContext.capabilities.add[0]", "add: [NET_ADMIN]", "add: [NOSUCH]"},
 		{`multiple apps with name "front"`, "name: side", "name: front"},
@@ -369,12 +369,13 @@ func FuzzConvert(f *testing.F) {
 func TestLabels(t *testing.T) {
 	text := `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"x"},"spec":{"hostNetwork":true,"dnsPolicy":"Default",
  "securityContext":{"seLinuxOptions":{"level":"s0:c1,c2"},"appArmorProfile":{"type":"Localhost","localhostProfile":"strict"}},
- "containers":[{"name":"a","image":"b"},{"name":"c","image":"d","securityContext":{"appArmorProfile":{"type":"Unconfined"},"seLinuxOptions":{"type":"spc_t"}}}]}}`
+ "containers":[{"name":"a","image":"b"},{"name":"c","image":"d","securityContext":{"appArmorProfile":{"type":"Unconfined"},"seLinuxOptions":{"type":"spc_t"}}},
+  {"name":"d","image":"e","securityContext":{"appArmorProfile":{"type":"RuntimeDefault"}}}]}}`
 	m, err := convert(strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, want := range [][2]string{{"strict", "system_u:system_r:container_t:s0:c1,c2"}, {"unconfined", "system_u:system_r:spc_t:s0"}} {
+	for i, want := range [][2]string{{"strict", "system_u:system_r:container_t:s0:c1,c2"}, {"unconfined", "system_u:system_r:spc_t:s0"}, {"rkt-default", "system_u:system_r:container_t:s0:c1,c2"}} {
 		is, err := pod.Isolate(m.Apps[i].App.Isolators)
 		if err != nil || is.AppArmor != want[0] || is.SELinux != want[1] {
 			t.Errorf("container %d: %+v, %v, want %q", i, is, err, want)

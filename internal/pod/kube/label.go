@@ -8,7 +8,7 @@ import (
 )
 
 // labelsOf are the isolators of a securityContext's seLinuxOptions and
-// appArmorProfile. RuntimeDefault is refused: rkt brings no profile.
+// appArmorProfile.
 func (c *converter) labelsOf(parent *object) (list []image.Isolator) {
 	if parent.has("seLinuxOptions") {
 		o := parent.child("seLinuxOptions")
@@ -22,7 +22,10 @@ func (c *converter) labelsOf(parent *object) (list []image.Isolator) {
 	if parent.has("appArmorProfile") {
 		o := parent.child("appArmorProfile")
 		profile := "unconfined"
-		if o.oneOf("type", "Localhost", "Unconfined") == "Localhost" {
+		switch o.oneOf("type", "RuntimeDefault", "Localhost", "Unconfined") {
+		case "RuntimeDefault":
+			profile = pod.DefaultProfile
+		case "Localhost":
 			profile = o.text("localhostProfile")
 		}
 		i, err := pod.AppArmorIsolator(profile)

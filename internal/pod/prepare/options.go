@@ -105,6 +105,7 @@ func (o Options) apply(c *contract.Pod, m *pod.Manifest, f *Flavor) error {
 		return err
 	}
 	c.Insecure = o.Insecure
+	o.confine(c, m, f)
 	c.StopSeconds = o.StopSeconds
 	if c.StopSeconds == 0 {
 		c.StopSeconds = defaultStopSeconds

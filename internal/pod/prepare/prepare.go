@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/failpoint"
+	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/image/store"
 	"github.com/rkt/rkt/internal/image/tree"
 	"github.com/rkt/rkt/internal/linux/atomicfile"
@@ -279,6 +280,21 @@ func label(c *contract.App, is *pod.Isolation) error {
 	}
 	c.AppArmor, c.SELinux = is.AppArmor, is.SELinux
 	return nil
+}
+
+// confine gives apps that name no AppArmor profile the default one, if it is
+// loaded. What it forbids is what `--insecure-options=paths` allows.
+func (o *Options) confine(c *contract.Pod, m *pod.Manifest, f *Flavor) {
+	profile := ""
+	if f.has(contract.AppArmor) && !o.Insecure.Paths && lsm.Loaded(pod.DefaultProfile) {
+		profile = pod.DefaultProfile
+	}
+	for i := range c.Apps {
+		a := m.Apps[i].App
+		if a == nil || !slices.ContainsFunc(a.Isolators, func(is image.Isolator) bool { return is.Name == pod.IsolatorAppArmor }) {
+			c.Apps[i].AppArmor = profile
+		}
+	}
 }
 
 // seccomp is the filter in stage1's words (appc 0.8.11: removing nothing leaves

@@ -37,6 +37,10 @@ type Process struct {
 	NoNewPrivs bool
 	// Label is what security modules of the kernel confine the program by.
 	Label lsm.Label
+	// Proc is, where not the host's root starts the process, a descriptor of the
+	// /proc in its root (OpenProc), for the label; 0 if nothing was run in that yet
+	// and it is the child's.
+	Proc int
 	// Stdio are the descriptors that become 0, 1 and 2.
 	Stdio [3]int
 	// Sockets become 3, 4 …, and the environment tells of them.
@@ -98,11 +102,19 @@ func (p *Process) Child() (c *forkexec.Child, done func(), err error) {
 	}
 	high, err := p.stdio(c)
 	if err == nil {
-		err = p.enterUsers(c)
-	}
-	if err == nil {
-		// After that: the namespace's descriptor may be where a socket goes.
 		high, err = p.sockets(c, high)
+	}
+	// What is needed of the caller's descriptors, behind what the program keeps.
+	free := firstSocket + len(p.Sockets)
+	var users, proc int
+	first := free
+	if err == nil && p.Users.Namespace > 0 {
+		users, first = first, first+1
+		high, err = p.borrow(c, p.Users.Namespace, users, high)
+	}
+	if err == nil && p.Proc > 0 {
+		proc, first = first, first+1
+		high, err = p.borrow(c, p.Proc, proc, high)
 	}
 	done = func() {
 		for _, fd := range high {
@@ -112,12 +124,17 @@ func (p *Process) Child() (c *forkexec.Child, done func(), err error) {
 	if err != nil {
 		return nil, done, err
 	}
-	// Nothing but stdio and sockets from here on: the image chooses the working directory,
+	// Nothing but these from here on: the image chooses the working directory,
 	// and /proc/self/fd/N would lead out of it (as in CVE-2024-21626).
-	free := firstSocket + len(p.Sockets)
-	c.Call("close descriptors", unix.SYS_CLOSE_RANGE, uintptr(free), 1<<32-1, 0)
-	if err := lsm.OnExec(c, p.Label, free); err != nil {
+	c.Call("close descriptors", unix.SYS_CLOSE_RANGE, uintptr(first), 1<<32-1, 0)
+	if err := lsm.OnExec(c, p.Label, p.labelBy(proc), first); err != nil {
 		return nil, done, err
+	}
+	if err := p.enterUsers(c, users); err != nil {
+		return nil, done, err
+	}
+	if first > free {
+		c.Call("close descriptors", unix.SYS_CLOSE_RANGE, uintptr(free), 1<<32-1, 0)
 	}
 	if p.Root != "" {
 		c.CloneFlags |= unix.CLONE_NEWNS

@@ -3,9 +3,13 @@
 package appinit
 
 import (
+	"fmt"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/linux/forkexec"
+	"github.com/rkt/rkt/internal/linux/lsm"
+	"github.com/rkt/rkt/internal/linux/safepath"
 	"github.com/rkt/rkt/internal/linux/userns"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
@@ -24,14 +28,15 @@ func Inside(doc *contract.Pod) Users { return Users{Users: contract.Users{Count:
 
 // enterUsers has a process of a caller outside enter the pod's user namespace.
 // All that takes a privilege over the host's things must be done by then.
-func (p *Process) enterUsers(c *forkexec.Child) error {
-	if p.Users.Namespace <= 0 {
+// namespace is its descriptor in the process; 0 for none.
+func (p *Process) enterUsers(c *forkexec.Child, namespace int) error {
+	if namespace <= 0 {
 		return nil
 	}
 	if err := p.rlimits(c); err != nil {
 		return err
 	}
-	userns.Enter(c, p.Users.Namespace)
+	userns.Enter(c, namespace)
 	return nil
 }
 
@@ -42,5 +47,53 @@ func (p *Process) enterUsers(c *forkexec.Child) error {
 func (p *Process) ownMounts(c *forkexec.Child) {
 	if p.Users.Private() && p.OwnMounts {
 		c.Call("make a mount namespace", unix.SYS_UNSHARE, unix.CLONE_NEWNS)
+	}
+}
+
+// borrow has the child have a descriptor of the caller's at place for a while. What
+// is opened for that is appended to high.
+func (p *Process) borrow(c *forkexec.Child, fd, place int, high []int) ([]int, error) {
+	h, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, max(10, place+1))
+	if err != nil {
+		return high, fmt.Errorf("cannot hand over descriptor %d: %w", fd, err)
+	}
+	c.Call("place a descriptor", unix.SYS_DUP3, uintptr(h), uintptr(place), unix.O_CLOEXEC)
+	return append(high, h), nil
+}
+
+// labelBy is how the child reaches proc for its label; proc is p.Proc as the child
+// has it. Who is not the host's root, or enters another's mounts, cannot mount one.
+func (p *Process) labelBy(proc int) int {
+	switch {
+	case proc > 0:
+		return proc
+	case p.Users.Private() || !userns.Initial():
+		return lsm.ProcPath
+	}
+	return lsm.OwnProc
+}
+
+// OpenProc opens the /proc of an app's root for p.Proc, if the label needs it: 0 if
+// not. The caller closes it.
+func (p *Process) OpenProc(root int) (int, error) {
+	if p.Label == (lsm.Label{}) || p.labelBy(0) == lsm.OwnProc {
+		return 0, nil
+	}
+	fd, err := safepath.OpenInRoot(root, "proc", unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return 0, err
+	}
+	if err := lsm.CheckProc(fd); err != nil {
+		unix.Close(fd)
+		return 0, fmt.Errorf("cannot take on a label: %w", err)
+	}
+	return fd, nil
+}
+
+// CloseProc gives up what OpenProc has opened.
+func (p *Process) CloseProc() {
+	if p.Proc > 0 {
+		unix.Close(p.Proc)
+		p.Proc = 0
 	}
 }

@@ -73,6 +73,7 @@ func (s *supervisor) start(a *app) error {
 	}
 	s.mu.Lock() // a signal that comes now must find the pid
 	pid, err := p.Start()
+	p.CloseProc()
 	a.pid = pid
 	stopping := s.stopping
 	s.mu.Unlock()
@@ -115,6 +116,9 @@ func (s *supervisor) process(a *app, argv []string) (*appinit.Process, error) {
 		return nil, err
 	}
 	p.Argv = argv
+	if p.Proc, err = p.OpenProc(a.root); err != nil {
+		return nil, err
+	}
 	p.InCgroup(a.cgroup)
 	p.Groups, p.OwnMounts = a.groups, true
 	if p.Users.Private() {
@@ -148,6 +152,7 @@ func (s *supervisor) handler(a *app, argv []string) (status int, err error) {
 	a.out.pump(0, streams.Pumps[0], contract.Inherit)
 	a.out.pump(1, streams.Pumps[1], contract.Inherit)
 	pid, err := p.Start()
+	p.CloseProc()
 	if err != nil {
 		return 0, p.Failed(a.root, err)
 	}

@@ -56,6 +56,9 @@ func Enter(name string, argv []string) (int, error) {
 	if p.User, err = appinit.LookupUser(root, app.User, app.Group, app.SupplementaryGIDs, p.Users.Users); err != nil {
 		return 0, fmt.Errorf("cannot enter app %q: %w", name, err)
 	}
+	if p.Proc, err = p.OpenProc(root); err != nil {
+		return 0, fmt.Errorf("cannot enter app %q: %w", name, err)
+	}
 	p.Env = appinit.WithTerm(p.Env)
 	if p.Program, err = appinit.LookupProgram(root, argv[0], p.Dir, p.Env); err != nil {
 		return 0, fmt.Errorf("cannot enter app %q: %w", name, err)
