@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/linux/netlink"
 	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/pod/network"
 	"github.com/rkt/rkt/internal/pod/network/cni"
@@ -142,6 +143,13 @@ func (p *pd) kill() {
 		_ = p.ns.Close()
 		p.ns = nil
 	}
+	own, _ := os.Readlink("/proc/self/ns/net")
+	tasks, _ := filepath.Glob("/proc/self/task/*/ns/net")
+	for _, task := range tasks {
+		if ns, err := os.Readlink(task); err == nil && ns != own {
+			p.t.Errorf("%s is still in %s, and this process in %s", task, ns, own)
+		}
+	}
 }
 
 func (p *pd) attachment(name, ifName string, args ...string) *network.Attachment {
@@ -241,19 +249,12 @@ func (p *pd) serve(protocol, address, text string) {
 	}()
 }
 
-// inside calls f in the pod's network.
+// inside calls f in the pod's network. The thread comes back: one that does not
+// ends with its goroutine, unless it is the program's first, which stays for good,
+// and with it the namespace and the host's end of its links.
 func (p *pd) inside(f func() error) {
 	p.t.Helper()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and the thread ends with the goroutine
-		err := unix.Setns(int(p.ns.Fd()), unix.CLONE_NEWNET)
-		if err == nil {
-			err = f()
-		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
+	if err := netlink.In(p.ns, f); err != nil {
 		p.t.Fatal(err)
 	}
 }

@@ -17,6 +17,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/pod/users"
+	"github.com/rkt/rkt/internal/stage1/contract"
 	"github.com/rkt/rkt/test/images"
 	"github.com/rkt/rkt/test/rkt"
 )
@@ -147,6 +149,13 @@ func TestRootlessSubIDs(t *testing.T) {
 	if err := unix.Stat(share+"/mine", &st); err != nil || st.Uid != 600999 {
 		t.Errorf("the file in the volume is %d's (%v), want 600999's", st.Uid, err)
 	}
+	// Ranges of users that root's pods had are not the user's to collect, nor in the
+	// way.
+	lock, err := users.OfMachine().Take(contract.Users{Count: contract.UsersCount})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock.Close()
 	// Files of sub-ids go with the pod and the image.
 	h.Must("gc", "--grace-period=0s")
 	h.Must("image", "rm", id)

@@ -73,6 +73,7 @@ func (l layout) data(t *tree) error {
 		"dist/setup-data-dir.sh": "libexec/rkt/setup-data-dir.sh",
 		"dist/sysusers.d":        "lib/sysusers.d",
 		"dist/tmpfiles.d":        "lib/tmpfiles.d",
+		"dist/apparmor":          "share/rkt/apparmor", // loading it is the administrator's to decide
 		"dist/systemd":           "lib/systemd",
 	} {
 		if _, err := os.Stat(from); os.IsNotExist(err) && from == "dist/systemd" {

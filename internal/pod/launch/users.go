@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/linux/userns"
 	"github.com/rkt/rkt/internal/pod/users"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
@@ -36,5 +37,11 @@ func (s *Start) usersToRun() (env []string, err error) {
 	return env, nil
 }
 
-// Users removes what ranges of users that no pod has any more have left.
-func Users() error { return users.OfMachine().Collect() }
+// Users removes what ranges of users that no pod has any more have left. Those are
+// the machine's own root's to give, and to take away.
+func Users() error {
+	if !userns.Initial() {
+		return nil
+	}
+	return users.OfMachine().Collect()
+}
