@@ -5,10 +5,14 @@ BUILD   ?= build
 PREFIX  ?= /usr/local
 DESTDIR ?=
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-.PHONY: dist build demo test check unit e2e crash fuzz bench vm man install clean
+.PHONY: dist build stage1-kvm demo test check unit e2e crash fuzz bench vm man install clean
 # tools/programs is the list of programs.
 build:
 	GO=$(GO) $(GO) run ./tools/build -o $(BUILD) -version $(VERSION) -prefix $(PREFIX)
+
+# What the kvm flavor starts, from Debian's kernel package: 54 MiB beside the programs.
+stage1-kvm: build
+	$(GO) run ./tools/stage1-kvm -o $(BUILD)
 
 # Builds an image from a static Go program and runs it, in a directory of its own.
 demo: build

@@ -76,6 +76,9 @@ var imports = []struct{ pkg, may, why string }{
 	{"stage1/assemble", "stage1/contract stage1/appinit linux/...", "what stage0 does of stage1, for flavors that ask for it; paid at every start"},
 	{"stage1/networks", "stage1/contract", "what stage0 and a flavor both say to the program of networks"},
 	{"stage1/machine", "stage1/contract linux/...", "what stage0 and a flavor both say to the program of machines"},
+	{"stage1/kvm/guest", "stage1/assemble stage1/contract stage1/appinit/... stage1/kvm/wire stage1/native linux/...",
+		"in the virtual machine, where the pod is a native one: of the guest's kernel, not of the host's"},
+	{"stage1/kvm/...", "stage1/networks stage1/contract stage1/appinit/... stage1/kvm/vmm stage1/kvm/wire linux/...", "a flavor sees the contract, appinit and the floor"},
 	{"stage1/fly/...", "stage1/contract stage1/appinit/... stage1/fly/... linux/...", "a flavor sees the contract, appinit and the floor"},
 	{"stage1/native/...", "stage1/machine stage1/networks stage1/contract stage1/appinit/... stage1/native/... linux/...", "a flavor sees the contract, appinit and the floor"},
 
@@ -136,6 +139,22 @@ var programs = []struct {
 		never: "net net/http crypto/tls encoding/json encoding/xml regexp text/template html/template testing " +
 			module + "internal/image/... " + module + "internal/pod/... " + module + "internal/cli " + module + "internal/ui",
 		why: "stays in rkt's place as long as the pod lives",
+	},
+	{
+		name:    "cmd/stage1-kvm",
+		modules: "golang.org/x/sys",
+		never: "net net/http crypto/tls encoding/json encoding/xml regexp text/template html/template testing " +
+			module + "internal/image/... " + module + "internal/pod/... " + module + "internal/cli " + module + "internal/ui " +
+			module + "internal/stage1/native/... " + module + "internal/stage1/assemble " + module + "internal/stage1/kvm/guest",
+		why: "stays in rkt's place as long as the pod lives, and reads what a hostile guest says",
+	},
+	{
+		name:    "cmd/kvm-init",
+		modules: "golang.org/x/sys",
+		never: "net net/http crypto/tls encoding/json encoding/xml regexp text/template html/template testing " +
+			module + "internal/image/... " + module + "internal/pod/... " + module + "internal/cli " + module + "internal/ui " +
+			module + "internal/stage1/kvm/vmm",
+		why: "the first process of every virtual machine, whose start is emulated where there is no KVM",
 	},
 	{
 		name:  "cmd/join",

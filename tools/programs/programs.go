@@ -38,5 +38,7 @@ func List() []Program {
 		{Name: "join", Dir: libexec, Link: "-E main.enter"},
 		{Name: "stage1-native", Dir: libexec, Flavors: []string{"native"}},
 		{Name: "stage1-fly", Dir: libexec, Flavors: []string{"fly"}},
+		{Name: "stage1-kvm", Dir: libexec, Flavors: []string{"kvm"}},
+		{Name: "kvm-init", Dir: libexec},
 	}
 }

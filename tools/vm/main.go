@@ -24,14 +24,15 @@ import (
 
 	"github.com/rkt/rkt/test/images"
 	"github.com/rkt/rkt/test/rkt"
+	"github.com/rkt/rkt/tools/kernel"
 )
 
 func main() {
-	kernel := flag.String("kernel", "", "`directory` with boot/vmlinuz-* and lib/modules; downloaded if empty")
+	linux := flag.String("kernel", "", "`directory` with boot/vmlinuz-* and lib/modules; downloaded if empty")
 	tests := flag.String("run", "Limit|Rlimits|Sysctl|Stats|Aside|Device|CDI|AppArmor|Profile|Labels|Masked|Protected|Pause|SCTP|Rootless$|PrivateUsers(OfSeveralApps)?$", "which end-to-end tests, as go test -run")
 	patience := flag.Duration("timeout", 15*time.Minute, "when the machine is switched off")
 	flag.Parse()
-	status, err := run(*kernel, *tests, *patience)
+	status, err := run(*linux, *tests, *patience)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "vm: %v\n", err)
 		status = 1
@@ -39,71 +40,36 @@ func main() {
 	os.Exit(status)
 }
 
-func run(kernel, tests string, patience time.Duration) (status int, err error) {
+func run(linux, tests string, patience time.Duration) (status int, err error) {
 	dir, err := os.MkdirTemp("", "rkt-vm-")
 	if err != nil {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	if kernel == "" {
-		if kernel, err = download(); err != nil {
+	if linux == "" {
+		if linux, err = kernel.Download(); err != nil {
 			return 0, err
 		}
 	}
-	boot, err := filepath.Glob(filepath.Join(kernel, "boot", "vmlinuz-*"))
-	if err != nil || len(boot) != 1 {
-		return 0, fmt.Errorf("cannot find the kernel: %d files %s/boot/vmlinuz-*", len(boot), kernel)
+	boot, err := kernel.Image(linux)
+	if err != nil {
+		return 0, err
 	}
 	disk, err := makeDisk(dir, tests)
 	if err != nil {
 		return 0, err
 	}
-	initramfs, err := makeInitramfs(dir, kernel, append(network, "virtio_pci", "virtio_blk", "ext4", "overlay")...)
+	initramfs, err := makeInitramfs(dir, linux, append(network, "virtio_pci", "virtio_blk", "ext4", "overlay")...)
 	if err != nil {
 		return 0, err
 	}
-	return start(boot[0], initramfs, disk, patience)
+	return start(boot, initramfs, disk, patience)
 }
 
 // network is what pods' networks want of the kernel, and SCTP, which hosts seldom
 // have.
 var network = []string{"ipv6", "veth", "nf_tables", "nf_conntrack", "nf_conntrack_netlink", "nf_nat", "nft_chain_nat", "nft_nat", "nft_masq", "nft_ct",
 	"nft_fib_inet", "nft_fib_ipv4", "nft_fib_ipv6", "sctp", "sch_tbf", "sch_ingress", "act_police", "cls_matchall"}
-
-// download unpacks Debian's kernel package into a cache.
-func download() (string, error) {
-	cache := filepath.Join(os.TempDir(), fmt.Sprintf("rkt-vm-kernel-%d", os.Getuid()))
-	if _, err := os.Stat(filepath.Join(cache, "boot")); err == nil {
-		return cache, nil
-	}
-	tmp, err := os.MkdirTemp("", "rkt-vm-kernel-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(tmp)
-	text, err := exec.Command("apt-cache", "depends", "linux-image-cloud-amd64").Output()
-	if err != nil {
-		return "", fmt.Errorf("cannot find the kernel's package: %w", err)
-	}
-	_, name, ok := strings.Cut(string(text), "Depends: linux-image-")
-	if !ok {
-		return "", fmt.Errorf("cannot find the kernel's package: linux-image-cloud-amd64 depends on none")
-	}
-	name = "linux-image-" + strings.Fields(name)[0]
-	cmd := exec.Command("apt-get", "download", name)
-	cmd.Dir = tmp
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("cannot download %s: %w\n%s", name, err, out)
-	}
-	debs, _ := filepath.Glob(filepath.Join(tmp, "*.deb"))
-	if len(debs) != 1 {
-		return "", fmt.Errorf("cannot download %s: %d packages came", name, len(debs))
-	}
-	if out, err := exec.Command("dpkg", "-x", debs[0], filepath.Join(tmp, "kernel")).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("cannot unpack %s: %w\n%s", name, err, out)
-	}
-	return cache, os.Rename(filepath.Join(tmp, "kernel"), cache)
-}
 
 // initScript is the machine's first program, on its disk. It says its status by
 // a line on the console.

@@ -57,6 +57,12 @@ func Up(index int) *Message {
 	return NewMessage(unix.RTM_NEWLINK, 0).Bytes(unix.AF_UNSPEC, 0, 0, 0).U32s(uint32(index), unix.IFF_UP, unix.IFF_UP)
 }
 
+// Change is a message that gives an interface, which is down, a name and an MTU.
+func Change(index int, name string, mtu int) *Message {
+	m := NewMessage(unix.RTM_NEWLINK, 0).Bytes(unix.AF_UNSPEC, 0, 0, 0).U32s(uint32(index), 0, 0)
+	return m.Text(unix.IFLA_IFNAME, name).U32(unix.IFLA_MTU, uint32(mtu))
+}
+
 // Link is a network interface.
 type Link struct {
 	Index int

@@ -16,6 +16,7 @@ import (
 	"github.com/rkt/rkt/internal/linux/pty"
 	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/stage1/appinit"
+	"github.com/rkt/rkt/internal/stage1/appinit/poddir"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -105,26 +106,26 @@ func enter(doc *contract.Pod, app *contract.App, argv []string) (int, error) {
 // joinRoot moves the calling thread into the pod's mount namespace and the app's
 // root, of which it returns a descriptor.
 func joinRoot() (int, error) {
-	app, err := openApp()
+	app, err := poddir.OpenFirst(".")
 	if err != nil {
 		return -1, err
 	}
-	if app.fd < 0 {
+	if app.FD < 0 {
 		return -1, errors.New("it has ended")
 	}
-	defer unix.Close(app.fd)
-	root, err := unix.Open("/proc/"+strconv.Itoa(app.pid)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	defer unix.Close(app.FD)
+	root, err := unix.Open("/proc/"+strconv.Itoa(app.PID)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("cannot open its root: %w", err)
 	}
 	// Still the same process: its pid was not given to another meanwhile.
-	if err := unix.PidfdSendSignal(app.fd, 0, nil, 0); err != nil {
+	if err := unix.PidfdSendSignal(app.FD, 0, nil, 0); err != nil {
 		return -1, errors.New("it has ended")
 	}
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return -1, os.NewSyscallError("unshare", err)
 	}
-	if err := unix.Setns(app.fd, unix.CLONE_NEWNS); err != nil {
+	if err := unix.Setns(app.FD, unix.CLONE_NEWNS); err != nil {
 		return -1, fmt.Errorf("cannot join its mounts: %w", err)
 	}
 	if err := unix.Fchdir(root); err != nil {

@@ -27,7 +27,11 @@ type Points struct {
 // Main runs the entry point that args name, and returns the exit status: 254 with
 // one line on standard error if stage1 itself could not do its part.
 func Main(args []string, p Points) int {
-	status, err := p.run(args)
+	return Exit(p.run(args))
+}
+
+// Exit is the exit status of what an entry point returns, whose error it prints.
+func Exit(status int, err error) int {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "stage1:", err)
 		status = 254

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvm
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/linux/mount"
+	"github.com/rkt/rkt/internal/linux/overlay"
+	"github.com/rkt/rkt/internal/stage1/contract"
+	"github.com/rkt/rkt/internal/stage1/kvm/wire"
+)
+
+// place, in the pod's directory, is where the keeper puts together what the machine
+// is given, in a mount namespace of its own. (Not in /proc, as others do: the server
+// of files mounts one of its own.)
+const place = contract.PrivateDir + "/machine"
+
+// Below place: what is shared with the guest, an empty directory, and the socket of
+// the server of files.
+const (
+	shareDir    = place + "/share"
+	emptyDir    = place + "/empty"
+	shareSocket = place + "/socket"
+)
+
+// layShare mounts what the guest is to see of the host: the apps' roots, their
+// volumes by number, and the directory of their logs. The calling thread is in a
+// mount namespace of its own.
+func layShare(doc *contract.Pod) error {
+	// What the host mounts later reaches volumes; nothing flows back.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return fmt.Errorf("cannot detach from the host's mounts: %w", err)
+	}
+	if err := os.MkdirAll(place, 0o700); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", place, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0711,size=1m"); err != nil {
+		return fmt.Errorf("cannot mount the machine's own tmpfs: %w", err)
+	}
+	for _, dir := range []string{emptyDir, shareDir, shareDir + "/" + wire.Roots, shareDir + "/" + wire.Volumes, shareDir + "/" + wire.Logs} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	number := 0
+	for i := range doc.Apps {
+		app := &doc.Apps[i]
+		root, err := layRoot(app)
+		if err == nil {
+			err = attach(root, filepath.Join(shareDir, wire.Roots, app.Name), true)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot mount the root of app %q: %w", app.Name, err)
+		}
+		for j := range app.Mounts {
+			if m := &app.Mounts[j]; !m.Keep {
+				if err := layVolume(m, volumePath(shareDir, number)); err != nil {
+					return fmt.Errorf("cannot open volume %q: %w", m.Volume, err)
+				}
+				number++
+			}
+		}
+	}
+	if !logged(doc) {
+		return nil
+	}
+	if err := os.MkdirAll(contract.LogDir, 0o700); err != nil {
+		return fmt.Errorf("cannot open the apps' logs: %w", err)
+	}
+	logs, err := mount.Clone(unix.AT_FDCWD, contract.LogDir, false)
+	if err == nil {
+		err = attach(logs, filepath.Join(shareDir, wire.Logs), true)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot open the apps' logs: %w", err)
+	}
+	return nil
+}
+
+func volumePath(share string, number int) string {
+	return filepath.Join(share, wire.Volumes, strconv.Itoa(number))
+}
+
+func logged(doc *contract.Pod) bool {
+	for i := range doc.Apps {
+		if doc.Apps[i].Stdout == contract.Log || doc.Apps[i].Stderr == contract.Log {
+			return true
+		}
+	}
+	return false
+}
+
+// layRoot mounts the app's overlay, attached nowhere yet.
+func layRoot(app *contract.App) (int, error) {
+	if len(app.Layers) == 0 {
+		return -1, errors.New("its image has no layers")
+	}
+	var fds []int
+	defer func() {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+	}()
+	paths := []string{app.Upper, app.Work}
+	for i := len(app.Layers) - 1; i >= 0; i-- { // the topmost first
+		paths = append(paths, app.Layers[i])
+	}
+	for _, path := range paths {
+		fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return -1, &os.PathError{Op: "open", Path: path, Err: err}
+		}
+		fds = append(fds, fd)
+	}
+	return overlay.New(fds[2:], fds[0], fds[1], unix.MOUNT_ATTR_NODEV, "volatile")
+}
+
+// layVolume mounts a volume's source at a new place. What the guest may not do with
+// it the host does not let it.
+func layVolume(m *contract.Mount, at string) error {
+	fd, err := unix.Open(m.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: m.Source, Err: err}
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	kind := st.Mode & unix.S_IFMT
+	if kind != unix.S_IFDIR && kind != unix.S_IFREG {
+		return errors.New("flavor kvm shares directories and regular files, and its source is neither")
+	}
+	v, err := mount.Clone(fd, "", m.Recursive)
+	if err != nil {
+		return err
+	}
+	set := uint64(unix.MOUNT_ATTR_NODEV)
+	if m.ReadOnly {
+		set |= unix.MOUNT_ATTR_RDONLY
+	}
+	if m.NoSUID {
+		set |= unix.MOUNT_ATTR_NOSUID
+	}
+	if m.NoExec {
+		set |= unix.MOUNT_ATTR_NOEXEC
+	}
+	err = mount.SetAttr(v, set, 0, m.Recursive)
+	if err == nil && (m.Private || m.ReadOnly || !m.Recursive) {
+		// What the host mounts there later would come without these flags, and
+		// below a volume that is to show nothing below.
+		err = mount.Private(v, m.Recursive)
+	}
+	if err != nil {
+		unix.Close(v)
+		return err
+	}
+	return attach(v, at, kind == unix.S_IFDIR)
+}
+
+// attach attaches a detached mount at a place that is made for it, and closes it.
+func attach(m int, path string, directory bool) error {
+	defer unix.Close(m)
+	if !directory {
+		if err := os.WriteFile(path, nil, 0o644); err != nil {
+			return err
+		}
+	} else if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	at, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(at)
+	return mount.Attach(m, at)
+}
+
+// guestDocument is the document as the guest knows it: its own paths, none of the
+// host's.
+func guestDocument(doc *contract.Pod) *contract.Pod {
+	g := *doc
+	g.Network, g.Networks, g.Ports = contract.NetworkNone, nil, nil
+	g.NetworkConfig, g.NetworkShared, g.NetworkPlugins, g.NetworkProgram = nil, nil, nil, ""
+	g.Flavor, g.OverlayOptions = "", nil
+	g.Cgroup = "/sys/fs/cgroup/pod"
+	g.Controllers = nil
+	for c := range doc.Controllers {
+		if c == "devices" { // of version 1; the guest's kernel has its program for it
+			continue
+		}
+		if g.Controllers == nil {
+			g.Controllers = map[string]string{}
+		}
+		g.Controllers[c] = g.Cgroup
+	}
+	g.Apps = append([]contract.App(nil), doc.Apps...)
+	number := 0
+	for i := range g.Apps {
+		a := &g.Apps[i]
+		a.Layers, a.Upper, a.Work = nil, "", ""
+		a.Mounts = append([]contract.Mount(nil), a.Mounts...)
+		for j := range a.Mounts {
+			if m := &a.Mounts[j]; !m.Keep {
+				m.Source = volumePath(wire.Share, number) + "/."
+				number++
+			}
+		}
+	}
+	return &g
+}

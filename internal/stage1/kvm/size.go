@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kvm
+
+import (
+	"runtime"
+
+	"github.com/rkt/rkt/internal/stage1/contract"
+)
+
+const mebibyte = 1 << 20
+
+// Sizes of machines.
+const (
+	// overhead is what the guest's kernel and rkt's part in it take, beside a
+	// sixty-fourth of all, which the kernel needs to keep account of it.
+	overhead = 96 * mebibyte
+	// unlimited is for all apps together that have no limit.
+	unlimited = 512 * mebibyte
+	// least is the smallest machine that boots.
+	least = 160 * mebibyte
+)
+
+// memory is how much a pod's machine has, in bytes, a multiple of MiB: what its apps
+// may use, and what the guest needs itself.
+func memory(doc *contract.Pod) int64 {
+	n := doc.Limits.Memory
+	if n == 0 {
+		free := false
+		for i := range doc.Apps {
+			if m := doc.Apps[i].Limits.Memory; m > 0 {
+				n += m
+			} else {
+				free = true
+			}
+		}
+		if free {
+			n += unlimited
+		}
+	}
+	n += overhead
+	n += n / 64
+	return (max(n, least) + mebibyte - 1) / mebibyte * mebibyte
+}
+
+// cpus is how many processors a pod's machine has: as many as its apps may use,
+// rounded up, one for all without a limit, and not more than the host has.
+func cpus(doc *contract.Pod) int {
+	n := doc.Limits.CPU
+	if n == 0 {
+		free := false
+		for i := range doc.Apps {
+			if c := doc.Apps[i].Limits.CPU; c > 0 {
+				n += c
+			} else {
+				free = true
+			}
+		}
+		if free {
+			n += 1000
+		}
+	}
+	return max(1, min(int((n+999)/1000), runtime.NumCPU()))
+}

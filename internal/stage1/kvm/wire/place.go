@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wire
+
+// What the host and the guest know each other's things by.
+const (
+	PortName = "rkt.control" // the port that frames go by
+	ShareTag = "rkt"         // the shared file system
+	Share    = "/share"      // where the guest mounts that
+)
+
+// Below Share: each app's root by its name, each volume by its number, and the
+// apps' logs.
+const (
+	Roots   = "roots"
+	Volumes = "volumes"
+	Logs    = "logs"
+)

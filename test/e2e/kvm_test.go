@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rkt/rkt/test/rkt"
+)
+
+// kvmReady adds the guest's kernel to the installation, once.
+var kvmReady = sync.OnceValues(func() (string, error) {
+	for _, program := range []string{"qemu-system-x86_64", "/usr/lib/qemu/virtiofsd"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return "needs " + program, nil
+		}
+	}
+	out, err := exec.Command("go", "run", "github.com/rkt/rkt/tools/stage1-kvm", "-o", install.Dir).CombinedOutput()
+	return string(out), err
+})
+
+// kvmHost is a host on which the kvm flavor works.
+func kvmHost(t *testing.T) *rkt.Host {
+	t.Helper()
+	h := host(t)
+	text, err := kvmReady()
+	if err != nil {
+		t.Fatalf("cannot make the kvm flavor: %v\n%s", err, text)
+	}
+	if strings.HasPrefix(text, "needs") {
+		t.Skip(text)
+	}
+	return h
+}
+
+// kvm runs a script in a virtual machine.
+func kvm(t *testing.T, h *rkt.Host, podFlags, appFlags []string, script string) rkt.Result {
+	t.Helper()
+	args := append(append([]string{"run", "--stage1-name=kvm", "--net=none"}, podFlags...), tinyID(t, h))
+	return h.Rkt(append(append(args, appFlags...), sh(script)...)...)
+}
+
+// startKVM starts a pod in a virtual machine, whose script says "ready".
+func startKVM(t *testing.T, h *rkt.Host, podFlags, appFlags []string, script string) (*rkt.Process, string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "uuid")
+	args := append(append([]string{"run", "--stage1-name=kvm", "--net=none", "--uuid-file-save=" + file}, podFlags...), tinyID(t, h))
+	p := h.Start(append(append(args, appFlags...), sh(script)...)...)
+	p.Expect("ready")
+	return p, readUUID(t, file)
+}
+
+// kvmGone fails if anything of a pod's machine stays. The kernel takes a moment to
+// end one that was killed.
+func kvmGone(t *testing.T, uuid string) {
+	t.Helper()
+	var out []byte
+	for range 200 {
+		if out, _ = exec.Command("pgrep", "-fa", uuid).Output(); len(out) == 0 {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Errorf("left of the machine: %s", out)
+}
+
+// TestKVM: what a pod in a virtual machine has, and its status; the host's kernel is
+// not its own.
+func TestKVM(t *testing.T) {
+	h := kvmHost(t)
+	dir := shared(t)
+	r := kvm(t, h, []string{"--volume=v,kind=host,source=" + dir, "--volume=r,kind=host,source=" + dir + ",readOnly=true", "--volume=e,kind=empty,uid=12",
+		"--dns=192.0.2.7", "--hostname=guest", "--set-env=A=b"},
+		[]string{"--mount=volume=v,target=/data", "--mount=volume=r,target=/ro", "--mount=volume=e,target=/empty", "--environment=C=d", "--working-dir=/srv", "--caps-retain=CAP_CHOWN"},
+		`uname -r; hostname; echo $A $C; pwd; cat /data/file; echo new >/data/kvm; echo x 2>/dev/null >/ro/x || echo refused; stat -c %u /empty
+grep -c 192.0.2.7 /etc/resolv.conf; cat /srv/content; echo x >/srv/x; cat /srv/x; grep CapBnd /proc/self/status | cut -f2; grep Seccomp: /proc/self/status | cut -f2; exit 7`)
+	want := "guest\nb d\n/srv\nfrom the host\nrefused\n12\n1\nfrom the image\nx\n0000000000000001\n2\n"
+	kernel, rest, _ := strings.Cut(r.Stdout, "\n")
+	if r.Status != 7 || rest != want || !strings.HasSuffix(kernel, "-cloud-amd64") {
+		t.Errorf("status %d\n%s\nwant\n%s\n%s", r.Status, r.Stdout, want, r.Stderr)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "kvm")); err != nil || string(b) != "new\n" {
+		t.Errorf("what the app wrote is not on the host: %q, %v", b, err)
+	}
+	h.Must("gc", "--grace-period=0")
+	h.Gone()
+}
+
+// TestKVMLife: enter, signals, stop and a read-only root as another user.
+func TestKVMLife(t *testing.T) {
+	h := kvmHost(t)
+	p, uuid := startKVM(t, h, nil, []string{"--user=12", "--group=34", "--readonly-rootfs"},
+		"echo x 2>/dev/null >/srv/x || echo refused; trap 'exit 9' TERM; echo ready; while :; do sleep 0.1; done")
+	if !strings.Contains(p.Output(), "refused") {
+		t.Errorf("a read-only root is written to: %q", p.Output())
+	}
+	if r := h.Rkt("enter", uuid, "/bin/sh", "-c", "id -u; id -g; cat /srv/content; exit 5"); r.Status != 5 || r.Stdout != "12\n34\nfrom the image\n" {
+		t.Errorf("enter: status %d, %q\n%s", r.Status, r.Stdout, r.Stderr)
+	}
+	if r := h.Feed(strings.Repeat("0123456789abcde\n", 1<<15), "enter", uuid, "/bin/busybox", "md5sum"); r.Stdout != "8587634f5bdc3853bf69ef9a15cc01a7  -\n" || r.Status != 0 {
+		t.Errorf("enter with half a megabyte: status %d, %q\n%s", r.Status, r.Stdout, r.Stderr)
+	}
+	if r := h.Rkt("enter", uuid, "/bin/nothing"); r.Status != 254 || !strings.Contains(r.Stderr, "/bin/nothing") {
+		t.Errorf("enter without a program: status %d, %q", r.Status, r.Stderr)
+	}
+	if r := h.Must("status", uuid); !strings.HasPrefix(r.Stdout, "state=running\n") {
+		t.Errorf("status: %q", r.Stdout)
+	}
+	h.Must("stop", uuid)
+	if got := p.Wait(); got != 9 {
+		t.Errorf("stopped: status %d, want 9", got)
+	}
+	if r := h.Must("status", uuid); !strings.Contains(r.Stdout, "=9\n") {
+		t.Errorf("status of a stopped pod: %q", r.Stdout)
+	}
+	kvmGone(t, uuid)
+}
+
+// TestKVMKilled: a machine ends with rkt, and by force, and leaves nothing.
+func TestKVMKilled(t *testing.T) {
+	h := kvmHost(t)
+	p, uuid := startKVM(t, h, nil, nil, "trap '' TERM; echo ready; while :; do sleep 0.1; done")
+	h.Must("stop", "--force", uuid)
+	if got := p.Wait(); got != 137 {
+		t.Errorf("stopped by force: status %d, want 137", got)
+	}
+	kvmGone(t, uuid)
+	p, uuid = startKVM(t, h, nil, nil, "echo ready; exec sleep 1000")
+	p.Signal(syscall.SIGKILL)
+	_ = p.Wait()
+	kvmGone(t, uuid)
+	h.Must("gc", "--grace-period=0")
+	h.Must("gc", "--grace-period=0")
+	if r := h.Rkt("status", uuid); r.Status != 254 {
+		t.Errorf("a pod is there after gc: %q", r.Stdout)
+	}
+	h.Gone()
+}
+
+// TestKVMRefuses: what kvm cannot do is refused before anything starts, and so is
+// all of it without the guest's kernel.
+func TestKVMRefuses(t *testing.T) {
+	h := host(t)
+	img := tinyID(t, h)
+	for feature, args := range map[string][]string{
+		"net-host":      {"run", "--stage1-name=kvm", "--net=host", img},
+		"host-ipc":      {"run", "--stage1-name=kvm", "--net=none", "--ipc=parent", img},
+		"private-users": {"run", "--stage1-name=kvm", "--net=none", "--private-users", img},
+		"devices":       {"run", "--stage1-name=kvm", "--net=none", img, "--device=/dev/null:/dev/x"},
+	} {
+		if r := h.Rkt(args...); r.Status != 254 || !strings.Contains(r.Stderr, `flavor "kvm" lacks the feature "`+feature+`"`) {
+			t.Errorf("%s: status %d, %q", feature, r.Status, r.Stderr)
+		}
+	}
+}
