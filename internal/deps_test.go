@@ -62,7 +62,7 @@ var imports = []struct{ pkg, may, why string }{
 	{"pod/prepare", "image image/ref image/aci image/store image/tree pod pod/cdi pod/lifecycle stage1/contract config linux/...",
 		"where the rooms meet; flavors are data to it, not imports"},
 	{"pod/systemd", "pod linux/...", "what systemd and machined are asked for, on D-Bus"},
-	{"pod/launch", "image pod pod/lifecycle pod/users stage1/contract stage1/assemble stage1/machine stage1/networks linux/...", "the last code of stage0; reads no image, knows no flavor"},
+	{"pod/launch", "image pod pod/lifecycle pod/users stage1/contract stage1/assemble stage1/machine stage1/networks stage1/notify linux/...", "the last code of stage0; reads no image, knows no flavor"},
 	{"pod/users", "stage1/contract linux/...", "ranges and their locks; knows no pod but by the locks it holds"},
 	{"pod/network/lease", "pod linux/...", "files and a lock; knows not what is leased"},
 	{"pod/network/rules", "linux/...", "one nftables table; knows no pod"},
@@ -79,8 +79,9 @@ var imports = []struct{ pkg, may, why string }{
 	{"stage1/kvm/guest", "stage1/assemble stage1/contract stage1/appinit/... stage1/kvm/wire stage1/native linux/...",
 		"in the virtual machine, where the pod is a native one: of the guest's kernel, not of the host's"},
 	{"stage1/kvm/...", "stage1/networks stage1/contract stage1/appinit/... stage1/kvm/vmm stage1/kvm/wire linux/...", "a flavor sees the contract, appinit and the floor"},
+	{"stage1/notify", "", "what the service manager is told, by stage0 and by a flavor"},
 	{"stage1/fly/...", "stage1/contract stage1/appinit/... stage1/fly/... linux/...", "a flavor sees the contract, appinit and the floor"},
-	{"stage1/native/...", "stage1/machine stage1/networks stage1/contract stage1/appinit/... stage1/native/... linux/...", "a flavor sees the contract, appinit and the floor"},
+	{"stage1/native/...", "stage1/machine stage1/networks stage1/notify stage1/contract stage1/appinit/... stage1/native/... linux/...", "a flavor sees the contract, appinit and the floor"},
 
 	{"build/manifest", "image image/aci image/ociconfig", "what an image says of itself: pure"},
 	{"build/place", "image/merge linux/...", "files into a root of trees; knows no image"},
@@ -102,7 +103,7 @@ var imports = []struct{ pkg, may, why string }{
 	{"ui/flags", "", "reads command lines"},
 	{"ui/page", "", "lays out help"},
 	{"rootless", "config linux/...", "makes a user namespace and executes rkt in it; knows no verb"},
-	{"cli", "image/... pod/... stage1/contract config ui ui/... rootless linux/...",
+	{"cli", "image/... pod/... stage1/contract stage1/notify config ui ui/... rootless linux/...",
 		"a door opens every room, but never the helper's side nor a flavor (see programs)"},
 }
 

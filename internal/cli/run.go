@@ -89,6 +89,9 @@ func (c *cli) run(w *wish) error {
 	defer flavor.release()
 	w.Flavor = flavor.prepared()
 	c.userNetwork(&w.Options)
+	if err := w.manager.meet(&w.Options); err != nil {
+		return err
+	}
 	var sockets sockets
 	if err := c.takeSockets(&sockets, &w.Options, w.quiet); err != nil {
 		return err

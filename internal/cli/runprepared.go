@@ -75,6 +75,9 @@ func (c *cli) runPrepared(uuid string, o prepare.Options, m *manager) error {
 		return err
 	}
 	c.clock.mark("open")
+	if err := m.meet(&o); err != nil {
+		return err
+	}
 	var sockets sockets
 	if err := c.takeSockets(&sockets, &o, false); err != nil {
 		return err

@@ -44,6 +44,7 @@ func (s *Start) attend(r *Ready, o assemble.Outcome) (status int, ended bool, er
 	}
 	if !o.Started.IsZero() {
 		s.mark("app started", o.Started)
+		s.appStarted(doc.Apps[0].Name)
 	}
 	if o.Ended {
 		s.mark("app ended", o.Finished)
@@ -59,7 +60,7 @@ func (s *Start) attend(r *Ready, o assemble.Outcome) (status int, ended bool, er
 		if s.register {
 			wake = now.Add(known)
 		}
-		fds := []unix.PollFd{{Fd: int32(s.control), Events: unix.POLLIN}}
+		fds := append([]unix.PollFd{{Fd: int32(s.control), Events: unix.POLLIN}}, s.relay.Poll()...)
 		// Never less than 0, which would be for ever: rkt may have been stopped.
 		n, err := unix.Poll(fds, int(max(time.Until(wake), 0).Milliseconds()))
 		if err == unix.EINTR {
@@ -71,6 +72,11 @@ func (s *Start) attend(r *Ready, o assemble.Outcome) (status int, ended bool, er
 		}
 		if err != nil || n == 0 {
 			return 0, false, nil
+		}
+		s.relay.Hear()
+		s.complain()
+		if fds[0].Revents == 0 {
+			continue
 		}
 		line, over, mine := s.hear(doc)
 		switch {
@@ -95,10 +101,10 @@ func (r *Ready) catchSignals() {
 		}
 	}
 	r.signals = make(chan os.Signal, 16)
-	notify(r.signals, r.caught)
+	catch(r.signals, r.caught)
 }
 
-func notify(c chan<- os.Signal, list []os.Signal) {
+func catch(c chan<- os.Signal, list []os.Signal) {
 	if len(list) > 0 { // none would be all
 		signal.Notify(c, list...)
 	}
@@ -122,7 +128,7 @@ func (s *Start) holdSignals() (release func(), err error) {
 	}
 	// The other threads are gone with the exec; until then they must not die of
 	// what they are given.
-	notify(make(chan os.Signal, 1), s.caught)
+	catch(make(chan os.Signal, 1), s.caught)
 	signal.Stop(s.signals) // has delivered all
 	close(s.signals)
 	<-s.forwarded
@@ -135,6 +141,9 @@ func (s *Start) forwardSignals() {
 	go func() {
 		defer close(s.forwarded)
 		for sig := range s.signals {
+			if sig == unix.SIGTERM {
+				s.relay.Stopping()
+			}
 			m := contract.Message{Kind: contract.MessageSignal, Number: int(sig.(unix.Signal))}
 			_ = unix.Sendmsg(s.control, m.Encode(), nil, nil, unix.MSG_NOSIGNAL)
 		}
@@ -168,6 +177,7 @@ func (s *Start) hear(doc *contract.Pod) (line string, over, mine bool) {
 			unix.Close(fds[0])
 		}
 	}
+	s.appStarted(m.App)
 	s.mark(m.App+" started", time.Unix(0, m.Time))
 	s.print()
 	return contract.StartedLine(m.App, pid, m.Time), false, true
@@ -176,6 +186,7 @@ func (s *Start) hear(doc *contract.Pod) (line string, over, mine bool) {
 // end waits for the pod's first process and gives the pod's cgroups back.
 func (s *Start) end(r *Ready) (int, error) {
 	doc := r.Doc
+	s.relay.Hear() // its last words
 	// While it still ends: its apps have.
 	parted, forgotten := s.part(), s.forget(r.Pod.Dir())
 	given := doc.Aside() == "" && removeEmpty(doc)

@@ -25,6 +25,7 @@ import (
 	"github.com/rkt/rkt/internal/pod/users"
 	"github.com/rkt/rkt/internal/stage1/assemble"
 	"github.com/rkt/rkt/internal/stage1/contract"
+	"github.com/rkt/rkt/internal/stage1/notify"
 )
 
 // A Start is a pod that is being started: it is assembled, and in the end becomes
@@ -44,6 +45,7 @@ type Start struct {
 	sockets  [][]contract.InheritedSocket
 	clock    Clock
 	machineState
+	relay *notify.Relay // to the service manager; nil without
 
 	caught    []os.Signal // those that signals gets
 	signals   chan os.Signal
@@ -251,6 +253,7 @@ func (s *Start) exec(r *Ready) (status int, ended bool, err error) {
 	defer runtime.KeepAlive(r.Pod) // its finalizer would close the lock
 	if s.assembled() {
 		o, err := s.start(r, lock)
+		s.listen(r.Doc)
 		if err != nil {
 			removeCgroup(r.Doc)
 			return 0, false, err
@@ -298,6 +301,11 @@ func (s *Start) exec(r *Ready) (status int, ended bool, err error) {
 		return 0, false, err
 	}
 	env = append(env, as...)
+	told, err := s.relayToRun()
+	if err != nil {
+		return 0, false, err
+	}
+	env = append(env, told...)
 	release, err := s.holdSignals()
 	if err != nil {
 		return 0, false, err

@@ -453,6 +453,9 @@ func sameKind(a, b string) bool {
 
 // finish fills in what must not be left open, and checks the whole.
 func (a *app) finish() error {
+	if err := a.keepNotify(); err != nil {
+		return err
+	}
 	o := a.App
 	if len(o.Exec) == 0 || o.Exec[0] == "" {
 		return hint.Wrap(fmt.Errorf("image %s does not say what to run", a.image.ID.Short()), "say it with --exec")

@@ -101,6 +101,9 @@ func (o Options) apply(c *contract.Pod, m *pod.Manifest, f *Flavor) error {
 	if err := o.applyInteractive(c, f); err != nil {
 		return err
 	}
+	if err := o.applyNotify(c, m); err != nil {
+		return err
+	}
 	if err := checkBandwidth(c, m, o.Insecure); err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ import (
 func allFeatures() Flavor {
 	return Flavor{Path: "/opt/stage1-all.json", Manifest: contract.Manifest{Name: "all", ContractVersion: contract.Version,
 		Features: []contract.Feature{contract.MultipleApps, contract.Interactive, contract.ReadOnlyRoot, contract.Volumes,
-			contract.Hostname, contract.DNS, contract.NetHost, contract.NetNone, contract.NetContained, contract.Ports, contract.Sockets, contract.Capabilities, contract.Seccomp,
+			contract.Hostname, contract.DNS, contract.NetHost, contract.NetNone, contract.NetContained, contract.Ports, contract.Sockets, contract.Notify, contract.Capabilities, contract.Seccomp,
 			contract.NoNewPrivs, contract.OOMScoreAdj, contract.ProtectedPaths, contract.EventHandlers, contract.Logs, contract.HostIPC, contract.Devices, contract.Ambient, contract.AppArmor, contract.SELinux,
 			contract.LimitCPU, contract.LimitMemory, contract.LimitPIDs, contract.LimitBlockIO, contract.Rlimits, contract.Sysctls}}}
 }
@@ -311,6 +311,7 @@ func TestFeatures(t *testing.T) {
 		contract.OOMScoreAdj:  func(f *fixture) { f.app().OOMScoreAdj = &n },
 		contract.Logs:         func(f *fixture) { f.app().Stdout = contract.Log },
 		contract.HostIPC:      func(f *fixture) { f.req.Options.HostIPC = true },
+		contract.Notify:       func(f *fixture) { f.req.Options.Notify = true },
 		contract.Rlimits: func(f *fixture) {
 			f.app().Isolators = []image.Isolator{pod.RlimitsIsolator([]pod.Rlimit{{Name: "core"}})}
 		},

@@ -191,6 +191,12 @@ type Options struct {
 	Interactive bool
 	Term        string // TERM of an interactive app
 
+	// Notify: whoever starts the pod waits to be told that it is ready (Type=notify).
+	// Watchdog is how often, in microseconds, it then wants to hear of it, "" for
+	// never (WatchdogSec=).
+	Notify   bool
+	Watchdog string
+
 	Insecure    contract.Insecure
 	StopSeconds int // the default is 10
 

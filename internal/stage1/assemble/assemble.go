@@ -51,8 +51,10 @@ type Assembly struct {
 	dir   int
 	apps  []*app
 	laid  bool
-	users *ownUsers       // nil for a pod with the host's
-	first *forkexec.First // until it was told all
+	// notify are the apps' sockets, the caller's to close; 0 for none.
+	notify []int
+	users  *ownUsers       // nil for a pod with the host's
+	first  *forkexec.First // until it was told all
 }
 
 // app is what the assembly opens for one app.
@@ -62,6 +64,7 @@ type app struct {
 	groups       []int // tasks in version 1 hierarchies
 	procs        int   // cgroup.procs of cgroup, for a pod with users of its own; else 0
 	log          *os.File
+	notify       int // Assembly.Notify
 	volumes      []source
 	devices      []device
 }
@@ -305,6 +308,9 @@ func (a *Assembly) setUp() error {
 		}
 	}
 	failpoint.Hit("assemble/roots")
+	for _, app := range a.apps {
+		a.notify = append(a.notify, app.notify)
+	}
 	a.laid = true
 	return nil
 }

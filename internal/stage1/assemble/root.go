@@ -31,6 +31,7 @@ func (s *shelf) appRoot(doc *contract.Pod, opened *app, last bool, users contrac
 	}{
 		{"/proc and /sys", func() error { return s.procAndSys(root, doc.Insecure.Paths, last) }},
 		{"/dev", func() error { return s.devices(root, doc.HostIPC, app.DeviceRules != nil, last, users) }},
+		{"its socket in /dev", func() error { return opened.listen() }},
 		{"/etc", func() error { return s.etc(doc, app, root) }},
 		{"the working directory", func() error { return workingDir(root, app) }},
 		{"volumes", func() error { return attachVolumes(root, app, opened.volumes) }},

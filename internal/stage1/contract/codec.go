@@ -39,6 +39,7 @@ func (p *Pod) Encode() []byte {
 	}
 	w.OptBool("noNetworkDNS", p.NoNetworkDNS)
 	w.OptBool("hostsIfMissing", p.HostsIfMissing)
+	w.OptBool("notify", p.Notify)
 	w.OptBool("interactive", p.Interactive)
 	if p.Insecure != (Insecure{}) {
 		w.Key("insecure").Begin('{')
@@ -72,6 +73,7 @@ func (a *App) write(w *plainjson.Writer) {
 	plainjson.OptEach(w, "devices", a.Devices, (*Device).write)
 	w.OptStrings("deviceRules", a.DeviceRules)
 	plainjson.OptEach(w, "sockets", a.Sockets, (*Socket).write)
+	w.OptString("notify", a.Notify)
 	w.Key("capabilities").Strings(a.Capabilities)
 	w.OptStrings("ambient", a.Ambient)
 	if s := &a.Seccomp; s.Mode != "" || s.Names != nil || s.Errno != "" {
@@ -171,6 +173,8 @@ func Decode(b []byte) (*Pod, error) {
 			p.NoNetworkDNS = r.Bool()
 		case "hostsIfMissing":
 			p.HostsIfMissing = r.Bool()
+		case "notify":
+			p.Notify = r.Bool()
 		case "interactive":
 			p.Interactive = r.Bool()
 		case "insecure":
@@ -236,6 +240,8 @@ func readApp(r *plainjson.Reader) (a App) {
 			a.DeviceRules = r.Strings()
 		case "sockets":
 			a.Sockets = plainjson.List(r, readSocket)
+		case "notify":
+			a.Notify = r.String()
 		case "capabilities":
 			a.Capabilities = r.Strings()
 		case "ambient":

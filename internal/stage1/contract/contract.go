@@ -81,6 +81,10 @@ const (
 	// itself, it is to be run with MachineRegister, the pid of the pod's first
 	// process and "container" or "vm" before. Absent: the pod is not to be known.
 	EnvMachine = "RKT_MACHINE"
+	// EnvNotify, for `run`, is an encoded notify.Relay, or for a flavor without
+	// `init` that has the feature Notify one that has nothing said yet: whom to tell
+	// that the pod is ready, and that it is stopping. Absent: nobody is to be told.
+	EnvNotify = "RKT_NOTIFY"
 	// EnvLimited, for `run`, is set if the pod has cgroups beyond Cgroup; the
 	// document has them.
 	EnvLimited = "RKT_LIMITED"
@@ -147,6 +151,7 @@ const (
 	Sysctls        Feature = "sysctls"
 	AppArmor       Feature = "apparmor"
 	SELinux        Feature = "selinux"
+	Notify         Feature = "notify"        // Pod.Notify, App.Notify
 	Devices        Feature = "devices"       // App.Devices, App.DeviceRules, Pod.ConfineDevices
 	PrivateUsers   Feature = "private-users" // Pod.Users
 )
@@ -218,6 +223,9 @@ type Pod struct {
 	NoNetworkDNS bool `json:"noNetworkDNS,omitempty"`
 	// HostsIfMissing: Hosts is only used for images without /etc/hosts.
 	HostsIfMissing bool `json:"hostsIfMissing,omitempty"`
+	// Notify: whoever starts the pod waits to be told that it is ready, by the
+	// protocol of sd_notify(3).
+	Notify bool `json:"notify,omitempty"`
 	// Interactive: the (one) app is connected to the caller's terminal.
 	Interactive bool `json:"interactive,omitempty"`
 	// Insecure switches protections off, as --insecure-options asked.
@@ -266,6 +274,11 @@ type App struct {
 	// app finds them from descriptor 3 on, with LISTEN_FDS, LISTEN_FDNAMES (the
 	// ports' names) and LISTEN_PID (its pid as itself sees it) in its environment.
 	Sockets []Socket `json:"sockets,omitempty"`
+
+	// Notify is where, in its root, the app finds a socket by which it says itself
+	// when it is ready (sd_notify(3)); its Environment says so, too. "": it does not,
+	// and is ready when it has started.
+	Notify string `json:"notify,omitempty"`
 
 	// Capabilities is the bounding set, by name ("CAP_CHOWN"); nil is the
 	// flavor's default set, empty is none.

@@ -28,6 +28,7 @@ func Features() []FeatureInfo {
 		{Feature: NetContained, Means: "a network namespace attached to networks (--net=NETWORK, the default)"},
 		{Feature: Ports, Means: "ports of the host that lead into the pod (--port)"},
 		{Feature: Sockets, Means: "sockets that the caller of rkt has opened, for apps (--port=NAME:socket)"},
+		{Feature: Notify, Means: "the service manager is told when the pod is ready (Type=notify)"},
 		{Feature: HostIPC, Means: "the host's IPC namespace (--ipc=parent)"},
 		{Feature: PrivateUsers, Means: "users and groups of the pod's own (--private-users)"},
 		{Feature: Capabilities, Means: "an app's capabilities as asked for (--caps-retain, --caps-remove)"},
@@ -83,6 +84,7 @@ func (p *Pod) Needs() []Feature {
 	need(p.Network == NetworkContained, NetContained)
 	need(len(p.Ports) > 0, Ports)
 	need(any(func(a *App) bool { return len(a.Sockets) > 0 }), Sockets)
+	need(p.Notify, Notify)
 	need(p.HostIPC, HostIPC)
 	need(p.Users.Private(), PrivateUsers)
 	need(any(func(a *App) bool { return a.Capabilities != nil }), Capabilities)

@@ -76,6 +76,7 @@ func TestNeeds(t *testing.T) {
 		NetNone:       func(p *Pod) { p.Network = NetworkNone },
 		NetContained:  func(p *Pod) { p.Network = NetworkContained },
 		Ports:         func(p *Pod) { p.Ports = []Port{{}} },
+		Notify:        func(p *Pod) { p.Notify = true },
 		Sockets:       func(p *Pod) { p.Apps[0].Sockets = []Socket{{}} },
 		HostIPC:       func(p *Pod) { p.HostIPC = true },
 		PrivateUsers:  func(p *Pod) { p.Users.Count = 1 },

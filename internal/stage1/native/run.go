@@ -21,6 +21,7 @@ import (
 	"github.com/rkt/rkt/internal/stage1/appinit/poddir"
 	"github.com/rkt/rkt/internal/stage1/contract"
 	"github.com/rkt/rkt/internal/stage1/machine"
+	"github.com/rkt/rkt/internal/stage1/notify"
 )
 
 // Run is the `run` entry point: it stands in the place of the rkt process that
@@ -65,6 +66,13 @@ func Run() (int, error) {
 			return 0, err
 		}
 	}
+	if r.relay, err = notify.Parse(os.Getenv(contract.EnvNotify)); err != nil {
+		return 0, err
+	}
+	for _, fd := range r.relay.Poll() {
+		unix.CloseOnExec(int(fd.Fd))
+	}
+	go r.relay.Serve()
 	failpoint.Hit("native/run-started")
 	go func() {
 		for sig := range signals {
@@ -83,6 +91,7 @@ func Run() (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	r.relay.Hear() // its last words
 	forgotten := forget()
 	r.restoreTerminal()
 	failpoint.Hit("native/ended")
@@ -139,7 +148,8 @@ type runner struct {
 	ctl  control
 	doc  *contract.Pod // of a pod with limits; else nil
 
-	file *os.File // contract.EventsFile
+	file  *os.File      // contract.EventsFile
+	relay *notify.Relay // to the service manager; nil without
 
 	master  atomic.Int32 // of the pty of an interactive app; 0 without
 	restore func()
@@ -154,6 +164,9 @@ func (r *runner) signal(sig unix.Signal) {
 	if dir := os.Getenv(contract.EnvCgroup); sig == unix.SIGTERM && dir != "" {
 		_ = cgroup.Thaw(dir) // a paused app hears nothing
 	}
+	if sig == unix.SIGTERM {
+		r.relay.Stopping()
+	}
 	_ = r.ctl.send(contract.Message{Kind: contract.MessageSignal, Number: int(sig)}, -1)
 }
 
@@ -163,6 +176,10 @@ func (r *runner) handle(m contract.Message, fd int) {
 	case contract.MessageStarted:
 		// One that has ended already has no pid any more.
 		r.note(contract.StartedLine(m.App, pidfd.PID(fd), m.Time))
+		r.relay.Started(m.App)
+		if err := r.relay.Err(); err != nil {
+			fmt.Fprintln(os.Stderr, "stage1:", err)
+		}
 	case contract.MessageExited:
 		if r.doc != nil {
 			r.note(r.doc.OOMLine(m.App, cgroup.OOMKills, m.Time))
