@@ -178,7 +178,7 @@ func TestRootlessDockerfiles(t *testing.T) {
 		})
 	}
 	ours.t, theirs.t = t, t
-	if out := theirs.must("acbuild", "cache", "list"); strings.Count(out, "\n") < len(cases) {
+	if out := theirs.must("acbuild", "cache", "list"); !strings.Contains(out, "RUN ") {
 		t.Errorf("the user's cache has\n%s", out)
 	}
 	// Files of other ids go with it.

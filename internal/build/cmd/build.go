@@ -25,6 +25,7 @@ import (
 	"github.com/rkt/rkt/internal/image/export"
 	"github.com/rkt/rkt/internal/image/fetch"
 	"github.com/rkt/rkt/internal/image/fetch/wire"
+	"github.com/rkt/rkt/internal/image/ociconfig"
 	"github.com/rkt/rkt/internal/image/store"
 	"github.com/rkt/rkt/internal/ui"
 	"github.com/rkt/rkt/internal/ui/flags"
@@ -63,6 +64,9 @@ unless --insecure accepts the risk. A command sees rkt's default network, unless
 An ordinary user builds in a user namespace, with the users that the user has ids
 for (docs/rootless.md).
 
+For another platform than this machine's, bases are asked for at their registries, and
+a RUN takes an interpreter that the kernel knows (binfmt_misc).
+
 If a RUN fails, its status is acbuild's.`,
 		example: `  acbuild build --tag=example.com/web:1.2 .
   acbuild build -f web.Dockerfile --target=test --build-arg VERSION=1.2 --output=oci:./images:web ./src
@@ -71,7 +75,7 @@ If a RUN fails, its status is acbuild's.`,
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVarP(&w.file, "file", "f", "", "the Dockerfile is `FILE`, - for standard input; Dockerfile or Containerfile in CONTEXT if left out")
 			fs.StringVar(&w.target, "target", "", "build `STAGE`, not the last")
-			fs.StringVar(&w.platform, "platform", "", "build for `OS/ARCH`, and not for this machine")
+			fs.StringVar(&w.platform, "platform", "", "build for `OS/ARCH`, and not for this machine; several, with commas between, make an index")
 			fs.StringVar(&w.network, "network", w.network, "the `NETWORK` of commands: default, host or none")
 			fs.StringVar(&w.engine, "engine", w.engine, "how commands are run: `ENGINE` is native or chroot, which is no isolation")
 			fs.StringVar(&w.cacheDir, "cache-dir", "", "the cache is in `DIR`, and not in rkt's data directory")
@@ -162,6 +166,15 @@ func (a *acbuild) build(ctx context.Context, w *building, args []string) (err er
 	if err != nil {
 		return err
 	}
+	platforms, err := w.platforms()
+	if err != nil {
+		return err
+	}
+	for _, t := range targets {
+		if err := t.TakesSeveral(); err != nil && len(platforms) > 1 {
+			return err
+		}
+	}
 	st, err := a.openStore()
 	if err != nil {
 		return err
@@ -171,28 +184,42 @@ func (a *acbuild) build(ctx context.Context, w *building, args []string) (err er
 	if err != nil {
 		return err
 	}
-	b, err := dockerfile.New(o)
-	if err != nil {
-		return cannotBuild(err)
-	}
-	defer func() { err = errors.Join(err, b.Close()) }()
-	im, err := b.Build(ctx)
-	if err != nil {
-		if s := (*dockerfile.StatusError)(nil); errors.As(err, &s) {
-			return &exitError{s.Status, cannotBuild(err)}
+	var images []output.Image
+	scratch, progress := "", o.Progress
+	for _, p := range platforms {
+		o.Platform = p
+		if len(platforms) > 1 {
+			o.Progress = named{progress, p.String()}
 		}
-		if ctx.Err() != nil {
-			return errors.New("cannot build: interrupted")
+		b, err := dockerfile.New(o)
+		if err != nil {
+			return cannotBuild(err)
 		}
-		return cannotBuild(err)
-	}
-	scratch, err := b.Scratch()
-	if err != nil {
-		return err
+		defer func() { err = errors.Join(err, b.Close()) }()
+		im, err := b.Build(ctx)
+		if err != nil {
+			if s := (*dockerfile.StatusError)(nil); errors.As(err, &s) {
+				return &exitError{s.Status, cannotBuild(err)}
+			}
+			if ctx.Err() != nil {
+				return errors.New("cannot build: interrupted")
+			}
+			return cannotBuild(err)
+		}
+		images = append(images, im)
+		if scratch, err = b.Scratch(); err != nil {
+			return err
+		}
 	}
 	var id string
 	for _, t := range targets {
-		written, err := output.Write(ctx, im, t, output.Options{Overwrite: w.overwrite, Fetch: o.Fetch, OpenStore: a.openStore, Scratch: scratch, Packing: export.Packing{Latest: o.Epoch}})
+		opt := output.Options{Overwrite: w.overwrite, Fetch: o.Fetch, OpenStore: a.openStore, Scratch: scratch, Packing: export.Packing{Latest: o.Epoch}}
+		var written output.Written
+		if len(images) == 1 {
+			written, err = output.Write(ctx, images[0], t, opt)
+		} else {
+			written, err = output.WriteSeveral(ctx, images, t, opt)
+		}
 		if err != nil {
 			return err
 		}
@@ -205,6 +232,24 @@ func (a *acbuild) build(ctx context.Context, w *building, args []string) (err er
 	}
 	_, err = fmt.Fprintln(a.Out, id)
 	return err
+}
+
+// platforms are those of --platform, or this machine's.
+func (w *building) platforms() (list []ociconfig.Platform, err error) {
+	if w.platform == "" {
+		return []ociconfig.Platform{ociconfig.Host()}, nil
+	}
+	for word := range strings.SplitSeq(w.platform, ",") {
+		p, err := dockerfile.ParsePlatform(word)
+		if err != nil {
+			return nil, fmt.Errorf("cannot build for %q: %w", word, err)
+		}
+		if slices.Contains(list, p) {
+			return nil, fmt.Errorf("cannot build for %q: it is there twice", word)
+		}
+		list = append(list, p)
+	}
+	return list, nil
 }
 
 // cannotBuild says of an error with a place in a Dockerfile what it is about.
@@ -280,11 +325,6 @@ func (a *acbuild) buildOptions(w *building, args []string, st *store.Store) (o d
 	}
 	if o.Engine == engine.Chroot { // it has no other
 		o.Network = engine.NetworkHost
-	}
-	if w.platform != "" {
-		if o.Platform, err = dockerfile.ParsePlatform(w.platform); err != nil {
-			return o, fmt.Errorf("cannot build for %q: %w", w.platform, err)
-		}
 	}
 	if o.CacheDir, err = a.cacheDir(w.cacheDir); err != nil {
 		return o, err
@@ -390,6 +430,22 @@ func (p *progress) End(s dockerfile.Step, took time.Duration, err error) {
 	if p.kept == nil && p.terminal && err == nil && took > long {
 		p.print(s, fmt.Sprintf("done in %.1f s", took.Seconds()))
 	}
+}
+
+// named says of which platform a step is.
+type named struct {
+	dockerfile.Progress
+	platform string
+}
+
+func (n named) Begin(s dockerfile.Step, cached bool) {
+	s.Stage = n.platform + " " + s.Stage
+	n.Progress.Begin(s, cached)
+}
+
+func (n named) End(s dockerfile.Step, took time.Duration, err error) {
+	s.Stage = n.platform + " " + s.Stage
+	n.Progress.End(s, took, err)
 }
 
 func (p *progress) print(s dockerfile.Step, text string) {

@@ -265,23 +265,10 @@ func (p *plan) unused(o *Options) error {
 }
 
 // ParsePlatform reads os/architecture[/variant].
-func ParsePlatform(s string) (p ociconfig.Platform, err error) {
-	f := strings.Split(s, "/")
-	if len(f) < 2 || len(f) > 3 || slices.Contains(f, "") {
-		return p, fmt.Errorf("platform %q is not os/architecture[/variant]", s)
+func ParsePlatform(text string) (ociconfig.Platform, error) {
+	p, err := ociconfig.ParsePlatform(text)
+	if err == nil && p.OS != "linux" {
+		err = errors.New("acbuild builds images for linux only, not for " + p.OS)
 	}
-	p.OS, p.Architecture = f[0], f[1]
-	if len(f) == 3 {
-		p.Variant = f[2]
-	}
-	switch p.Architecture {
-	case "x86_64":
-		p.Architecture = "amd64"
-	case "aarch64":
-		p.Architecture = "arm64"
-	}
-	if p.OS != "linux" {
-		return p, errors.New("acbuild builds images for linux only, not for " + p.OS)
-	}
-	return p, nil
+	return p, err
 }

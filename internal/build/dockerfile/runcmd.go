@@ -22,6 +22,7 @@ import (
 
 	"github.com/rkt/rkt/internal/build/engine"
 	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/linux/binfmt"
 	"github.com/rkt/rkt/internal/linux/flock"
 )
 
@@ -158,6 +159,10 @@ func (r *running) close() {
 }
 
 func (r *running) run(ctx context.Context) error {
+	if arch := r.s.cfg.Architecture; arch != "" && !binfmt.Runs(arch) {
+		return hint.Wrap(fmt.Errorf("cannot run a program for %s on this machine: the kernel knows no interpreter for it", r.s.cfg.Platform),
+			"Debian's package qemu-user-static registers some with binfmt_misc; or let a stage FROM --platform=$BUILDPLATFORM do the work, and COPY from it")
+	}
 	for _, l := range r.locks {
 		if err := l(); err != nil {
 			return err

@@ -33,21 +33,25 @@ type Stored struct {
 // command line with their schemes; paths in them are relative to the working
 // directory.
 func (s Stored) Find(ctx context.Context, name string, platform ociconfig.Platform) (Base, error) {
-	b, err := s.find(ctx, name)
+	b, err := s.find(ctx, name, platform)
 	if err != nil {
 		return b, fmt.Errorf("cannot use base %q: %w", name, err)
 	}
 	return b, nil
 }
 
-func (s Stored) find(ctx context.Context, name string) (Base, error) {
+func (s Stored) find(ctx context.Context, name string, platform ociconfig.Platform) (Base, error) {
 	r, err := parseBase(name)
 	if err != nil {
 		return Base{}, err
 	}
 	o := s.Fetch
 	o.AnyPlatform = true // the build looks at it itself
-	rec, err := s.lookup(o, r)
+	o.Platform = platform
+	var rec image.Record
+	if err = store.ErrNotFound; platform == ociconfig.Host() { // names mean this machine's
+		rec, err = s.lookup(o, r)
+	}
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, fetch.ErrUnproven) {
 		rec, err = fetch.Image(ctx, s.Store, o, r)
 	}

@@ -95,6 +95,11 @@ func (o OCI) Index(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return indexFile(d)
+}
+
+// indexFile is the index.json of a layout that holds d alone.
+func indexFile(d ociconfig.Descriptor) ([]byte, error) {
 	b, err := json.MarshalIndent(index{2, ociconfig.OCIIndex, []ociconfig.Descriptor{d}}, "", " ")
 	return append(b, '\n'), err
 }
@@ -126,16 +131,20 @@ func copyProven(w io.Writer, b Blob) error {
 
 // Archive writes the image as an OCI layout in an uncompressed tar.
 func (o OCI) Archive(w io.Writer, name string) error {
+	d, extra, err := o.descriptor(name)
+	if err != nil {
+		return err
+	}
+	return archive(w, d, append(o.blobs(), extra...))
+}
+
+// archive writes blobs, to which d leads, as a layout in a tar.
+func archive(w io.Writer, d ociconfig.Descriptor, blobs []Blob) error {
 	p := newPacker(w, "", Packing{})
-	idx, err := o.Index(name)
+	idx, err := indexFile(d)
 	if err != nil {
 		return err
 	}
-	_, extra, err := o.descriptor(name)
-	if err != nil {
-		return err
-	}
-	blobs := append(o.blobs(), extra...)
 	slices.SortFunc(blobs, func(a, b Blob) int { return bytes.Compare([]byte(blobName(a.Digest)), []byte(blobName(b.Digest))) })
 	algo := ""
 	if err := p.dir("blobs"); err != nil {
@@ -205,7 +214,16 @@ func (o OCI) DockerArchive(w io.Writer, names []string) error {
 // then the image is added to a layout that is there, and takes the place of
 // another of that name. Blobs that are there are left. On error what was made is
 // removed again, and index.json, which makes the image exist, is as it was.
-func (o OCI) Layout(ctx context.Context, dir, name string, overwrite bool) (err error) {
+func (o OCI) Layout(ctx context.Context, dir, name string, overwrite bool) error {
+	d, extra, err := o.descriptor(name)
+	if err != nil {
+		return err
+	}
+	return layout(ctx, dir, name, overwrite, d, append(o.blobs(), extra...))
+}
+
+// layout writes blobs, to which d, which has the name, leads.
+func layout(ctx context.Context, dir, name string, overwrite bool, d ociconfig.Descriptor, blobs []Blob) (err error) {
 	undo := &made{}
 	defer func() {
 		if err != nil {
@@ -216,11 +234,7 @@ func (o OCI) Layout(ctx context.Context, dir, name string, overwrite bool) (err 
 	if err != nil {
 		return err
 	}
-	d, extra, err := o.descriptor(name)
-	if err != nil {
-		return err
-	}
-	for _, b := range append(o.blobs(), extra...) {
+	for _, b := range blobs {
 		path := filepath.Join(dir, blobName(b.Digest))
 		if err := undo.mkdir(filepath.Dir(path)); err != nil {
 			return err

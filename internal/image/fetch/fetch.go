@@ -21,6 +21,7 @@ import (
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/image"
 	"github.com/rkt/rkt/internal/image/aci"
+	"github.com/rkt/rkt/internal/image/ociconfig"
 	"github.com/rkt/rkt/internal/image/ref"
 	"github.com/rkt/rkt/internal/image/store"
 	"github.com/rkt/rkt/internal/linux/flock"
@@ -60,6 +61,11 @@ type Options struct {
 	// AnyPlatform: an image for another kind of machine is welcome, to be kept
 	// or looked at. Of an index, this machine's is chosen all the same.
 	AnyPlatform bool
+	// Platform, unless zero, is the kind of machine that the OCI or Docker image is
+	// for. Names mean images for this machine, so one for another is stored by its
+	// digest alone, and asked for by its name where it comes from. It goes with
+	// AnyPlatform.
+	Platform ociconfig.Platform
 	// Config is called only if a registry or a web server will be asked, once
 	// for each; nil is an empty configuration.
 	Config func() (*config.Config, error)
@@ -75,6 +81,24 @@ type Options struct {
 	StallMillis, RetryMillis int
 	// Unpackers is how many layers are unpacked at once; 0 is one for each CPU.
 	Unpackers int
+}
+
+// platform is which image of an index is meant.
+func (o Options) platform() ociconfig.Platform {
+	if o.foreign() {
+		return o.Platform
+	}
+	return ociconfig.Host()
+}
+
+// foreign tells whether the image is for another kind of machine than this.
+func (o Options) foreign() bool {
+	return o.Platform != ociconfig.Platform{} && o.Platform != ociconfig.Host()
+}
+
+// means tells whether a stored image that goes by r is the one that is asked for.
+func (o Options) means(r ref.Ref, rec image.Record) bool {
+	return !o.foreign() || r.Kind == ref.ID || rec.ID == pinned(r).ID()
 }
 
 func (o Options) unpackers() int {
@@ -114,6 +138,9 @@ func Image(ctx context.Context, st *store.Store, opt Options, r ref.Ref) (rec im
 	}
 	r = r.Abs(cwd)
 	found, err := find(st, r)
+	if err == nil && !opt.means(r, found) {
+		err = fmt.Errorf("cannot find image %q for %s: %w", r.String(), opt.Platform, store.ErrNotFound)
+	}
 	if err == nil {
 		err = hold(st, r, found)
 	}
@@ -233,7 +260,7 @@ func locked(ctx context.Context, st *store.Store, opt Options, r ref.Ref) (image
 		opt.say("another rkt is fetching %q; waiting for it", r.String())
 		l, err = waitLock(ctx, st, key)
 		if err == nil && opt.Policy != Update {
-			if rec, ferr := Find(st, r); ferr == nil && hold(st, r, rec) == nil {
+			if rec, ferr := Find(st, r); ferr == nil && opt.means(r, rec) && hold(st, r, rec) == nil {
 				if _, aerr := Admit(opt, rec, r); !errors.Is(aerr, ErrUnproven) {
 					_ = l.Close()
 					return rec, nil

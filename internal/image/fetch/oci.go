@@ -91,8 +91,27 @@ func (f *fetching) conduct(ctx context.Context, h *helper, state string) (image.
 	if rec.Trust = proven; rec.Trust == image.TrustNone {
 		rec.Trust = ground(f.ref)
 	}
+	if f.opt.foreign() {
+		rec.Names = f.digestNames(rec)
+		return f.commit(rec, "")
+	}
 	rec.Names = []string{f.ref.Canonical()}
 	return f.commit(rec, state)
+}
+
+// digestNames name an image for another kind of machine: what it was fetched as
+// is the name of this machine's.
+func (f *fetching) digestNames(rec image.Record) []string {
+	r := f.ref
+	switch r.Kind {
+	case ref.Docker:
+		r.Tag, r.Digest = "", string(rec.Manifest)
+	case ref.OCILayout:
+		r.Inner = string(rec.Manifest)
+	default:
+		return nil
+	}
+	return []string{r.Canonical()}
 }
 
 // assemble brings all that a manifest of proven bytes names into the store; h
@@ -110,6 +129,9 @@ func (f *fetching) assemble(ctx context.Context, h *helper, m ociconfig.Manifest
 		if err := c.CheckPlatform(ociconfig.Host()); err != nil {
 			return image.Record{}, err
 		}
+	}
+	if f.opt.foreign() && !c.Fits(f.opt.Platform) {
+		return image.Record{}, fmt.Errorf("it is for %s, not for %s", c.Platform, f.opt.Platform)
 	}
 	rec, err := ociconfig.Record(digestOf(raw), m, c)
 	if err != nil {
@@ -261,7 +283,7 @@ func (f *fetching) manifest(ctx context.Context, h *helper) (ociconfig.Manifest,
 		if err != nil {
 			return ociconfig.Manifest{}, nil, err
 		}
-		d, err := index.Select(ociconfig.Host())
+		d, err := index.Select(f.opt.platform())
 		if err != nil {
 			return ociconfig.Manifest{}, nil, err
 		}

@@ -3,6 +3,7 @@
 package ociconfig
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -217,18 +218,18 @@ func acName(s string) string {
 	return strings.Join(words, "-")
 }
 
-// CheckPlatform refuses an image for another kind of machine than p. What the
-// configuration leaves open fits.
-func (c Config) CheckPlatform(p Platform) error {
+// Fits tells whether a machine of platform p runs the image. What the configuration
+// leaves open fits.
+func (c Config) Fits(p Platform) bool {
 	q := c.Platform
-	if q.OS == "" {
-		q.OS = p.OS
-	}
-	if q.Architecture == "" {
-		q.Architecture = p.Architecture
-	}
-	if rank(p, q) < 0 {
-		return fmt.Errorf("cannot run image: it is for %s, this machine is %s", q, p)
+	q.OS, q.Architecture = cmp.Or(q.OS, p.OS), cmp.Or(q.Architecture, p.Architecture)
+	return rank(p, q) >= 0
+}
+
+// CheckPlatform refuses an image for another kind of machine than p.
+func (c Config) CheckPlatform(p Platform) error {
+	if !c.Fits(p) {
+		return fmt.Errorf("cannot run image: it is for %s, this machine is %s", c.Platform, p)
 	}
 	return nil
 }

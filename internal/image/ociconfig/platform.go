@@ -3,6 +3,7 @@
 package ociconfig
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"slices"
@@ -28,6 +29,39 @@ func (p Platform) String() string {
 
 // Host is this machine's platform, without a variant.
 func Host() Platform { return Platform{OS: "linux", Architecture: runtime.GOARCH} }
+
+// ParsePlatform reads os/architecture[/variant], or an architecture of linux alone,
+// with the spellings that other programs have, and the variants that go without
+// saying (containerd's platforms package has the same).
+func ParsePlatform(text string) (Platform, error) {
+	f := strings.Split(strings.ToLower(text), "/")
+	if len(f) == 1 {
+		f = []string{"linux", f[0]}
+	}
+	if len(f) > 3 || slices.Contains(f, "") {
+		return Platform{}, fmt.Errorf("platform %q is not os/architecture[/variant]", text)
+	}
+	p := Platform{OS: f[0], Architecture: f[1]}
+	if len(f) == 3 {
+		p.Variant = f[2]
+	}
+	for _, alias := range []struct{ name, arch, variant string }{
+		{"x86_64", "amd64", ""}, {"x86-64", "amd64", ""}, {"i386", "386", ""}, {"aarch64", "arm64", ""}, {"armhf", "arm", "v7"}, {"armel", "arm", "v6"},
+	} {
+		if p.Architecture == alias.name {
+			p.Architecture, p.Variant = alias.arch, cmp.Or(p.Variant, alias.variant)
+		}
+	}
+	switch p.Architecture + "/" + p.Variant {
+	case "amd64/v1", "arm64/v8", "arm64/8":
+		p.Variant = ""
+	case "arm/", "arm/7":
+		p.Variant = "v7"
+	case "arm/5", "arm/6":
+		p.Variant = "v" + p.Variant
+	}
+	return p, nil
+}
 
 // Select chooses the manifest for a machine of platform p: the plainest variant
 // of its own architecture, or of one it runs as well (386 on amd64); of equals,
