@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rkt/rkt/tools/programs"
@@ -77,7 +78,11 @@ func makeAll(out, version string, archs []string) error {
 	if err != nil {
 		return err
 	}
-	var made []string
+	list, err := changes("- ")
+	if err != nil {
+		return err
+	}
+	var jobs []job
 	for _, arch := range archs {
 		if names[arch].deb == "" {
 			return fmt.Errorf("cannot make packages for %q: want amd64 or arm64", arch)
@@ -86,11 +91,34 @@ func makeAll(out, version string, archs []string) error {
 		if err := programs.Build(".", built, programs.Options{Version: version, Prefix: "/usr", Arch: arch}); err != nil {
 			return err
 		}
-		files, err := pack(out, built, arch, l, number, when)
-		if err != nil {
-			return err
+		for _, p := range packages() {
+			m := meta{product: p, version: number, arch: arch, when: when, changes: list}
+			more, err := m.jobs(built, l)
+			if err != nil {
+				return err
+			}
+			jobs = append(jobs, more...)
 		}
-		made = append(made, files...)
+	}
+	// Compressing takes most of the time, on one processor each.
+	var made []string
+	var group sync.WaitGroup
+	errs := make([]error, len(jobs))
+	for i, j := range jobs {
+		made = append(made, j.name)
+		group.Go(func() {
+			text, err := j.write()
+			if err == nil {
+				err = writeFile(filepath.Join(out, j.name), text, 0o644)
+			}
+			if err != nil {
+				errs[i] = fmt.Errorf("cannot make %s: %w", j.name, err)
+			}
+		})
+	}
+	group.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
 	return sums(out, made)
 }
@@ -107,43 +135,36 @@ func texts(version string, when time.Time) (l layout, err error) {
 	return l, err
 }
 
-// pack makes the packages of one architecture, and returns their names.
-func pack(out, built, arch string, l layout, version string, when time.Time) (made []string, err error) {
-	list, err := changes("- ")
-	if err != nil {
-		return nil, err
-	}
-	for _, p := range packages() {
-		m := meta{product: p, version: version, arch: arch, when: when, changes: list}
-		tarName := fmt.Sprintf("%s-%s-linux-%s", p.name, version, arch)
-		for _, form := range []struct {
-			system, prefix, name string
-			write                func(tree) ([]byte, error)
-		}{
-			{"deb", "/usr", fmt.Sprintf("%s_%s_%s.deb", p.name, version, names[arch].deb), m.deb},
-			{"rpm", "/usr", fmt.Sprintf("%s-%s-1.%s.rpm", p.name, version, names[arch].rpm), m.rpm},
-			{"", "/usr/local", tarName + ".tar.gz", func(t tree) ([]byte, error) { return tarball(t.below("usr/local", tarName), when) }},
-		} {
-			l.system, l.prefix = form.system, form.prefix
-			t, missing, err := p.tree(l, built)
-			if err != nil {
-				return nil, fmt.Errorf("cannot make %s: %w", form.name, err)
-			}
-			if missing != "" {
-				fmt.Printf("no package %s for %s: %s\n", p.name, arch, missing)
-				break
-			}
-			text, err := form.write(t)
-			if err == nil {
-				err = writeFile(filepath.Join(out, form.name), text, 0o644)
-			}
-			if err != nil {
-				return nil, fmt.Errorf("cannot make %s: %w", form.name, err)
-			}
-			made = append(made, form.name)
+// A job is a file to be made.
+type job struct {
+	name  string
+	write func() ([]byte, error)
+}
+
+// jobs are the files of one package for one architecture: none, and a word why, if
+// what it has was not built.
+func (m meta) jobs(built string, l layout) (list []job, err error) {
+	plain := fmt.Sprintf("%s-%s-linux-%s", m.name, m.version, m.arch)
+	for _, form := range []struct {
+		system, prefix, name string
+		write                func(tree) ([]byte, error)
+	}{
+		{"deb", "/usr", fmt.Sprintf("%s_%s_%s.deb", m.name, m.version, names[m.arch].deb), m.deb},
+		{"rpm", "/usr", fmt.Sprintf("%s-%s-1.%s.rpm", m.name, m.version, names[m.arch].rpm), m.rpm},
+		{"", "/usr/local", plain + ".tar.gz", func(t tree) ([]byte, error) { return tarball(t.below("usr/local", plain), m.when) }},
+	} {
+		l.system, l.prefix = form.system, form.prefix
+		t, missing, err := m.tree(l, built)
+		if err != nil {
+			return nil, fmt.Errorf("cannot make %s: %w", form.name, err)
 		}
+		if missing != "" {
+			fmt.Printf("no package %s for %s: %s\n", m.name, m.arch, missing)
+			return nil, nil
+		}
+		list = append(list, job{form.name, func() ([]byte, error) { return form.write(t) }})
 	}
-	return made, nil
+	return list, nil
 }
 
 // sums writes SHA256SUMS, as `sha256sum --check` reads it.

@@ -52,6 +52,7 @@ func (m meta) rpm(t tree) ([]byte, error) {
 		r.AddPreun(preun)
 		r.AddPostun(postun)
 	}
+	archive := cpioSize("TRAILER!!!", 0)
 	for _, e := range t {
 		f := rpmpack.RPMFile{Name: "/" + e.path, Mode: uint(e.mode.Perm()), Owner: "root", Group: "root", MTime: uint32(m.when.Unix()), Body: e.body}
 		switch {
@@ -64,11 +65,22 @@ func (m meta) rpm(t tree) ([]byte, error) {
 		case strings.Contains(e.path, "/share/doc/") || strings.Contains(e.path, "/share/man/"):
 			f.Type = rpmpack.DocFile
 		}
+		archive += cpioSize(f.Name, len(f.Body))
 		r.AddFile(f)
 	}
+	// The archive's size, for which rpmpack says that of the files; rpm2cpio minds.
+	r.AddCustomSig(1007, rpmpack.EntryInt32([]int32{int32(archive)}))
 	var b bytes.Buffer
 	if err := r.Write(&b); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil
+}
+
+// cpioSize is what a file takes in an archive: its header, name and content are
+// filled up to four bytes.
+func cpioSize(name string, size int) int {
+	const header = 110
+	up := func(n int) int { return (n + 3) &^ 3 }
+	return up(header+len(name)+1) + up(size)
 }

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+// Package dist makes the packages and does with them what users do: installs them in
+// a small Debian system, runs a pod there, removes them. dpkg, rpm and lintian say
+// what they think of them.
+package dist
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/rkt/rkt/test/cache"
+	"github.com/rkt/rkt/test/rkt"
+)
+
+// What the packages are called here.
+const (
+	described = "v9.8.7"
+	version   = "9.8.7"
+	epoch     = "1790000000" // 2026-09-21
+)
+
+// made is the directory of the packages, and tool what makes them.
+var made, tool string
+
+func TestMain(m *testing.M) {
+	if os.Geteuid() == 0 && mmdebstrap() == nil {
+		// Out here is the network from which Debian comes.
+		if _, err := debian(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	os.Exit(rkt.ApartWithMounts(func() int {
+		dir, err := os.MkdirTemp("", "rkt-dist-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		tool, made = filepath.Join(dir, "tool"), filepath.Join(dir, "made")
+		build := exec.Command("go", "build", "-trimpath", "-o", tool, "./tools/dist")
+		build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "cannot build tools/dist: %v\n%s", err, out)
+			return 1
+		}
+		if err := makePackages(root, made); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return m.Run()
+	}))
+}
+
+// root is the source's.
+const root = "../.."
+
+// makePackages runs the tool in a source tree, as env has it.
+func makePackages(source, out string, env ...string) error {
+	cmd := exec.Command(tool, "-out", out, "-version", described)
+	cmd.Dir, cmd.Env = source, append(append(os.Environ(), "SOURCE_DATE_EPOCH="+epoch), env...)
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot make packages: %w\n%s", err, text)
+	}
+	return nil
+}
+
+func deb(arch string) string { return filepath.Join(made, "rkt_"+version+"_"+arch+".deb") }
+func rpm(arch string) string { return filepath.Join(made, "rkt-"+version+"-1."+arch+".rpm") }
+func tarball(arch string) string {
+	return filepath.Join(made, "rkt-"+version+"-linux-"+arch+".tar.gz")
+}
+
+func mmdebstrap() error {
+	_, err := exec.LookPath("mmdebstrap")
+	return err
+}
+
+// debian is the root of a Debian system with nothing but what every one has; made
+// once, and only read.
+func debian() (string, error) {
+	return cache.Dir("rkt-test-dist", "bookworm-minbase-1", func(dir string) error {
+		out, err := exec.Command("mmdebstrap", "--quiet", "--variant=minbase", "bookworm", dir).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("cannot make a Debian root: mmdebstrap: %w\n%s", err, out)
+		}
+		return os.Chmod(dir, 0o755)
+	})
+}
+
+// needs skips a test where a program is missing.
+func needs(t *testing.T, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skip("needs " + p)
+		}
+	}
+}
+
+// output runs a program of this machine and returns what it prints.
+func output(t *testing.T, argv ...string) string {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s: %v\n%.1000s\n%s", strings.Join(argv, " "), err, &stdout, &stderr)
+	}
+	return stdout.String()
+}
+
+// unpacked are the packages' trees, each unpacked once by its own system's program.
+var unpacked sync.Map
+
+func unpack(t *testing.T, key string, argv func(dir string) []string) string {
+	t.Helper()
+	if dir, ok := unpacked.Load(key); ok {
+		return dir.(string)
+	}
+	dir := filepath.Join(made, "unpacked-"+key)
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		t.Fatal(err)
+	}
+	output(t, argv(dir)...)
+	unpacked.Store(key, dir)
+	return dir
+}
