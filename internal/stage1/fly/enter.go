@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"runtime"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -65,13 +66,13 @@ func enter(doc *contract.Pod, app *contract.App, argv []string) (int, error) {
 	}
 	p.Argv, p.CgroupFD, p.DieWithParent = argv, group, true
 	r := &runner{doc: doc, app: app}
-	p.Stdio = [3]int{0, 1, 2}
-	done := func() {}
+	var done func()
 	if pty.IsTerminal(0) && pty.IsTerminal(1) {
-		if done, err = r.terminal(p, pts); err != nil {
-			return 0, err
-		}
-	} else if err := appinit.LendOutput(p.User.UID, 1, 2); err != nil {
+		done, err = r.terminal(p, pts)
+	} else {
+		done, err = r.callerStreams(p)
+	}
+	if err != nil {
 		return 0, err
 	}
 	signals := make(chan os.Signal, 16)
@@ -99,8 +100,41 @@ func enter(doc *contract.Pod, app *contract.App, argv []string) (int, error) {
 	r.mu.Lock()
 	r.pid = 0
 	r.mu.Unlock()
-	r.end()
+	// What it started and left behind may hold its streams for ever.
+	passed := make(chan struct{})
+	go func() {
+		r.out.Wait()
+		close(passed)
+	}()
+	select {
+	case <-passed:
+	case <-time.After(drainLimit):
+	}
+	if r.restore != nil {
+		r.restore()
+	}
 	return status, err
+}
+
+// drainLimit is how long the last output of what has entered is waited for.
+const drainLimit = time.Second
+
+// callerStreams gives p the caller's streams, but for a terminal among them: what is
+// typed at it could be read from any of them.
+func (r *runner) callerStreams(p *appinit.Process) (done func(), err error) {
+	s, feed, err := appinit.CallerStreams(p.User.UID)
+	if err != nil {
+		return nil, err
+	}
+	p.Stdio = s.App
+	r.passOn(s)
+	if feed >= 0 {
+		go func() {
+			_ = pty.CopyOut(feed, 0)
+			unix.Close(feed)
+		}()
+	}
+	return s.CloseApp, nil
 }
 
 // joinRoot moves the calling thread into the pod's mount namespace and the app's

@@ -143,8 +143,12 @@ func etc(doc *contract.Pod, own []int) error {
 	files := map[string]*string{"etc/resolv.conf": doc.Resolv, "etc/hosts": doc.Hosts}
 	if doc.HostsIfMissing {
 		if fd, err := safepath.OpenInRoot(own[0], "etc/hosts", unix.O_PATH); err == nil {
+			var st unix.Stat_t
+			// An empty file is only a place to mount over, of the lowest layer's.
+			if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > 0 {
+				delete(files, "etc/hosts")
+			}
 			unix.Close(fd)
-			delete(files, "etc/hosts")
 		}
 	}
 	for target, content := range files {

@@ -200,6 +200,12 @@ func (r *runner) streams(p *appinit.Process, root int) (done func(), err error) 
 		return nil, err
 	}
 	p.Stdio = s.App
+	r.passOn(s)
+	return s.CloseApp, nil
+}
+
+// passOn carries what is written into pipes to the caller.
+func (r *runner) passOn(s *appinit.Streams) {
 	for i, fd := range s.Pumps {
 		if fd >= 0 {
 			r.out.Go(func() {
@@ -209,7 +215,6 @@ func (r *runner) streams(p *appinit.Process, root int) (done func(), err error) 
 			})
 		}
 	}
-	return s.CloseApp, nil
 }
 
 // terminal makes a terminal of the host's, whose /dev/pts is pts, for p and
