@@ -103,9 +103,8 @@ func Begin(f Flavor, doc *contract.Pod, clock Clock) (*Start, error) {
 			return nil, err
 		}
 	}
-	// What the caller of rkt left open is not the pod's.
-	if err := unix.CloseRange(3, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return nil, os.NewSyscallError("close_range", err)
+	if err := keepDescriptors(); err != nil {
+		return nil, err
 	}
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -126,6 +125,11 @@ func Begin(f Flavor, doc *contract.Pod, clock Clock) (*Start, error) {
 		s.mark("assembly begun", time.Now())
 	}
 	return s, nil
+}
+
+// keepDescriptors: what the caller of rkt left open is not the pod's.
+func keepDescriptors() error {
+	return os.NewSyscallError("close_range", unix.CloseRange(3, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC))
 }
 
 func (s *Start) mark(step string, at time.Time) {
@@ -484,6 +488,9 @@ func Enter(p *lifecycle.Pod, app string, argv []string) error {
 	if err := unix.Chdir(p.Dir()); err != nil {
 		return fmt.Errorf("cannot enter the pod's directory: %w", err)
 	}
+	if err := keepDescriptors(); err != nil {
+		return err
+	}
 	return execute(program, vector, environment())
 }
 
@@ -520,6 +527,9 @@ func call(p *lifecycle.Pod, name string, args ...string) error {
 	}
 	program, argv, err := f.entrypoint(name, args...)
 	if err != nil {
+		return err
+	}
+	if err := keepDescriptors(); err != nil {
 		return err
 	}
 	pid, err := syscall.ForkExec(program, argv, &syscall.ProcAttr{

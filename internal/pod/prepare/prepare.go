@@ -228,7 +228,7 @@ func (a *app) document(r *Request, mounts []contract.Mount) (*contract.App, erro
 	if err := r.devices(c, is.Devices); err != nil {
 		return nil, err
 	}
-	if err := label(c, is); err != nil {
+	if err := label(c, is, f); err != nil {
 		return nil, err
 	}
 	for _, h := range o.EventHandlers {
@@ -250,8 +250,6 @@ func (a *app) document(r *Request, mounts []contract.Mount) (*contract.App, erro
 		{is.Seccomp != nil, contract.Seccomp, "the isolator of system calls"},
 		{c.NoNewPrivs, contract.NoNewPrivs, "isolator " + pod.IsolatorNoNewPrivs},
 		{c.OOMScoreAdj != nil, contract.OOMScoreAdj, "isolator " + pod.IsolatorOOMScoreAdj},
-		{c.AppArmor != "", contract.AppArmor, "isolator " + pod.IsolatorAppArmor},
-		{c.SELinux != "", contract.SELinux, "isolator " + pod.IsolatorSELinux},
 		{is.Devices != nil, contract.Devices, "isolator " + pod.IsolatorDevices},
 		{c.Rlimits != nil, contract.Rlimits, "isolator " + pod.IsolatorRlimits},
 		{c.PreStart != nil || c.PostStop != nil, contract.EventHandlers, "an event handler"},
@@ -267,16 +265,26 @@ func (a *app) document(r *Request, mounts []contract.Mount) (*contract.App, erro
 }
 
 // label is what the kernel's security modules are to confine the app by: refused
-// where there is no such module.
-func label(c *contract.App, is *pod.Isolation) error {
-	if is.AppArmor != "" && !lsm.HasAppArmor() {
-		if is.AppArmor != lsm.Unconfined {
-			return fmt.Errorf("isolator %q: this kernel runs without AppArmor", pod.IsolatorAppArmor)
-		}
+// where the flavor cannot, or there is no such module.
+func label(c *contract.App, is *pod.Isolation, f *Flavor) error {
+	if is.AppArmor == lsm.Unconfined && !lsm.HasAppArmor() {
 		is.AppArmor = "" // it is
 	}
-	if is.SELinux != "" && !lsm.HasSELinux() {
-		return fmt.Errorf("isolator %q: this kernel runs without SELinux", pod.IsolatorSELinux)
+	if is.AppArmor != "" {
+		if err := f.need(contract.AppArmor, "isolator "+pod.IsolatorAppArmor); err != nil {
+			return err
+		}
+		if !lsm.HasAppArmor() {
+			return fmt.Errorf("isolator %q: this kernel runs without AppArmor", pod.IsolatorAppArmor)
+		}
+	}
+	if is.SELinux != "" {
+		if err := f.need(contract.SELinux, "isolator "+pod.IsolatorSELinux); err != nil {
+			return err
+		}
+		if !lsm.HasSELinux() {
+			return fmt.Errorf("isolator %q: this kernel runs without SELinux", pod.IsolatorSELinux)
+		}
 	}
 	c.AppArmor, c.SELinux = is.AppArmor, is.SELinux
 	return nil
