@@ -29,6 +29,10 @@ check:
 unit e2e crash fuzz:
 	$(GO) run ./tools/check -only $@
 
+# Every flavor through all tests of the contract, heavy ones, too; ends with a table.
+flavors:
+	$(GO) test -tags e2e -count=1 -timeout 60m -v ./test/stage1test -full
+
 bench: build
 	$(GO) run ./bench -rkt $(BUILD)/bin/rkt -out docs/benchmarks
 

@@ -75,6 +75,14 @@ func New(t testing.TB, install Install) *Host {
 	return h
 }
 
+// For is the same host for another test, which is told of what goes wrong, and ends
+// what it has started.
+func (h *Host) For(t testing.TB) *Host {
+	o := *h
+	o.t = t
+	return &o
+}
+
 // LocalConfig is the directory given as --local-config.
 func (h *Host) LocalConfig() string { return filepath.Join(filepath.Dir(h.Dir), "local") }
 

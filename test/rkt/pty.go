@@ -20,11 +20,21 @@ type Terminal struct {
 // Type starts rkt at a new terminal of 24 lines and 80 columns.
 func (h *Host) Type(args ...string) *Terminal {
 	h.t.Helper()
+	return h.TypeBy(nil, args...)
+}
+
+// TypeBy is Type by a program that executes rkt in its own place, as in StartBy;
+// nil is none.
+func (h *Host) TypeBy(argv []string, args ...string) *Terminal {
+	h.t.Helper()
 	master, slave, err := openpty()
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	cmd := h.command(context.Background(), args)
+	if argv != nil {
+		cmd.Path, cmd.Args = argv[0], append(append([]string(nil), argv...), cmd.Args...)
+	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	p := h.start(cmd, master)
