@@ -82,6 +82,8 @@ var imports = []struct{ pkg, may, why string }{
 	{"stage1/notify", "", "what the service manager is told, by stage0 and by a flavor"},
 	{"stage1/fly/...", "stage1/contract stage1/appinit/... stage1/fly/... linux/...", "a flavor sees the contract, appinit and the floor"},
 	{"stage1/native/...", "stage1/machine stage1/networks stage1/notify stage1/contract stage1/appinit/... stage1/native/... linux/...", "a flavor sees the contract, appinit and the floor"},
+	{"stage1/nspawn/...", "stage1/assemble stage1/machine stage1/native stage1/networks stage1/contract stage1/appinit/... stage1/nspawn/... linux/...",
+		"does stage0's part, too, and has native's supervisor for each app"},
 
 	{"build/manifest", "image image/aci image/ociconfig", "what an image says of itself: pure"},
 	{"build/place", "image/merge linux/...", "files into a root of trees; knows no image"},
@@ -133,6 +135,13 @@ var programs = []struct {
 		never: "net net/http crypto/tls encoding/json encoding/xml regexp text/template html/template testing " +
 			module + "internal/image/... " + module + "internal/pod/... " + module + "internal/cli " + module + "internal/ui",
 		why: "paid at every start, as the pod's first process",
+	},
+	{
+		name:    "cmd/stage1-nspawn",
+		modules: "golang.org/x/sys",
+		never: "net net/http crypto/tls encoding/json encoding/xml regexp text/template html/template testing " +
+			module + "internal/image/... " + module + "internal/pod/... " + module + "internal/cli " + module + "internal/ui",
+		why: "runs in rkt's place, and once more for each app of a pod",
 	},
 	{
 		name:    "cmd/stage1-fly",

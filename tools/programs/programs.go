@@ -40,5 +40,6 @@ func List() []Program {
 		{Name: "stage1-fly", Dir: libexec, Flavors: []string{"fly"}},
 		{Name: "stage1-kvm", Dir: libexec, Flavors: []string{"kvm"}},
 		{Name: "kvm-init", Dir: libexec},
+		{Name: "stage1-nspawn", Dir: libexec, Flavors: []string{"host"}},
 	}
 }

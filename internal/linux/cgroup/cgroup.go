@@ -120,6 +120,9 @@ func Remove(dir string) error {
 	return fmt.Errorf("cannot remove cgroup %s: %w", dir, err)
 }
 
+// Kill kills all processes in the cgroup and in those below it (Linux 5.14).
+func Kill(dir string) error { return write(dir+"/cgroup.kill", "1") }
+
 // killEach kills the processes in dir and below it, one by one.
 func killEach(dir string) {
 	pids, _ := processes(dir)

@@ -32,6 +32,15 @@ var openFiles = sync.OnceValues(func() (*unix.Rlimit, error) {
 	return limit, nil
 })
 
+// OpenFiles is the limit of open files with which this process was started.
+func OpenFiles() (unix.Rlimit, error) {
+	l, err := openFiles()
+	if err != nil {
+		return unix.Rlimit{}, err
+	}
+	return *l, nil
+}
+
 // LimitFiles appends a call that gives the child the limit of open files with
 // which this process was started, and not the one that Go made of it.
 func (c *Child) LimitFiles() error {

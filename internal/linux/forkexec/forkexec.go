@@ -159,6 +159,17 @@ func (c *Child) Start() (pid int, err error) {
 	return pid, nil
 }
 
+// Do makes the calls on the calling thread itself, without a child.
+func (c *Child) Do() error {
+	var errno syscall.Errno
+	failed := walk(c.calls, &errno)
+	runtime.KeepAlive(c)
+	if failed != 0 {
+		return &Error{c.calls[failed-1].what, errno}
+	}
+	return nil
+}
+
 // fork must not grow the stack, allocate or leave a lock taken after the clone:
 // in the child only this thread exists, in memory that others go on using.
 //

@@ -6,6 +6,7 @@ package overlay
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,6 +41,27 @@ func New(lower []int, upper, work, attr int, options ...string) (int, error) {
 		return err
 	})
 	return root, err
+}
+
+// Stack is New for directories that are given by their paths, lower ones lowest
+// first.
+func Stack(lower []string, upper, work string, attr int, options ...string) (int, error) {
+	var fds []int
+	defer func() {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+	}()
+	paths := append(slices.Clone(lower), work, upper)
+	slices.Reverse(paths)
+	for _, path := range paths {
+		fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return -1, &os.PathError{Op: "open", Path: path, Err: err}
+		}
+		fds = append(fds, fd)
+	}
+	return New(fds[2:], fds[0], fds[1], attr, options...)
 }
 
 // inDirectory runs do with dir as working directory and comes back.

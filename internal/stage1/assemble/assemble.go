@@ -37,6 +37,8 @@ type Wants struct {
 	Users contract.Users
 	// BareProc: nothing of /proc is hidden or read-only.
 	BareProc bool
+	// Machine: the pod's first process is made by another program (Hand).
+	Machine bool
 }
 
 // An Assembly is a pod that is being put together. The thread that calls Begin
@@ -142,7 +144,9 @@ func (a *Assembly) begin() error {
 	if err := a.shelf.addSys(a.wants.Network == nil); err != nil {
 		return err
 	}
-	a.first, err = a.makeFirst()
+	if !a.wants.Machine {
+		a.first, err = a.makeFirst()
+	}
 	return err
 }
 

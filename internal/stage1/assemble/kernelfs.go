@@ -33,8 +33,11 @@ const procPlace = ".proc"
 // mounts it, and protect it unless bare. Everything goes by path: the shelf is
 // the pod's own, and no image is in sight there. A name that this kernel does
 // not have needs no protection.
-func proc(c *forkexec.Child, bare bool) error {
-	place := shelfPlace + "/" + procPlace
+func proc(c *forkexec.Child, bare bool) error { return procAt(c, shelfPlace, bare) }
+
+// procAt is proc for another place than the shelf that has the same things.
+func procAt(c *forkexec.Child, shelf string, bare bool) error {
+	place := shelf + "/" + procPlace
 	at, err := c.String(place)
 	if err != nil {
 		return err
@@ -52,7 +55,7 @@ func proc(c *forkexec.Child, bare bool) error {
 		c.Unless(unix.ENOENT, "make /proc/"+name+" read-only", unix.SYS_MOUNT, none, path, none, readOnly)
 	}
 	for source, names := range map[string][]string{"/.empty": procHiddenDirs, "/.null": procHiddenFiles} {
-		over, _ := c.String(shelfPlace + source)
+		over, _ := c.String(shelf + source)
 		for _, name := range names {
 			path, _ := c.String(place + "/" + name)
 			c.Unless(unix.ENOENT, "hide /proc/"+name, unix.SYS_MOUNT, over, path, none, unix.MS_BIND)

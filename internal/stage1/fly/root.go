@@ -89,24 +89,7 @@ func layRoot(app *contract.App) (int, error) {
 	if len(app.Layers) == 0 {
 		return -1, errors.New("its image has no layers")
 	}
-	var fds []int
-	defer func() {
-		for _, fd := range fds {
-			unix.Close(fd)
-		}
-	}()
-	paths := []string{app.Upper, app.Work}
-	for i := len(app.Layers) - 1; i >= 0; i-- { // the topmost first
-		paths = append(paths, app.Layers[i])
-	}
-	for _, path := range paths {
-		fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return -1, &os.PathError{Op: "open", Path: path, Err: err}
-		}
-		fds = append(fds, fd)
-	}
-	return overlay.New(fds[2:], fds[0], fds[1], unix.MOUNT_ATTR_NODEV, "volatile")
+	return overlay.Stack(app.Layers, app.Upper, app.Work, unix.MOUNT_ATTR_NODEV, "volatile")
 }
 
 // fill mounts in the root what the app sees beside its image and hostDirs.

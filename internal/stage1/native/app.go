@@ -100,7 +100,7 @@ func (s *supervisor) announce(a *app, pid int) error {
 		return fmt.Errorf("cannot watch app %q: %w", a.Name, err)
 	}
 	defer unix.Close(fd)
-	return s.ctl.send(contract.Message{Kind: contract.MessageStarted, App: a.Name, Time: time.Now().UnixNano()}, fd)
+	return s.ctl.Send(contract.Message{Kind: contract.MessageStarted, App: a.Name, Time: time.Now().UnixNano()}, fd)
 }
 
 // process is what the app and everything that runs in its place have in common.
@@ -109,7 +109,9 @@ func (s *supervisor) process(a *app, argv []string) (*appinit.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(s.apps) > 1 {
+	if s.place != "" {
+		p.Root, p.CgroupView = s.place, cgroupView
+	} else if len(s.apps) > 1 {
 		p.Root = "/" + a.Name
 	}
 	if p.Program, err = appinit.LookupProgram(a.root, argv[0], a.WorkingDir, a.Environment); err != nil {
@@ -196,7 +198,17 @@ func (s *supervisor) streams(a *app, p *appinit.Process) (done func(), err error
 		p.Terminal = true
 		return func() { unix.Close(slave) }, nil
 	}
-	streams, err := appinit.OpenStreams(s.doc, a.App, a.root, p.User.UID)
+	app := a.App
+	if s.place != "" { // all that is written goes to the journal, too
+		diverted := *app
+		app = &diverted
+		for _, to := range []*contract.Stream{&app.Stdout, &app.Stderr} {
+			if *to != contract.Null {
+				*to = contract.Log
+			}
+		}
+	}
+	streams, err := appinit.OpenStreams(s.doc, app, a.root, p.User.UID)
 	if err != nil {
 		return nil, err
 	}
@@ -225,7 +237,7 @@ func (s *supervisor) terminal(a *app, user appinit.Credential) (slave int, err e
 		return -1, os.NewSyscallError("fchown", err)
 	}
 	pty.CopySize(slave, 0)
-	if err := s.ctl.send(contract.Message{Kind: contract.MessageTTY, App: a.Name}, master); err != nil {
+	if err := s.ctl.Send(contract.Message{Kind: contract.MessageTTY, App: a.Name}, master); err != nil {
 		unix.Close(slave)
 		return -1, err
 	}

@@ -10,12 +10,12 @@ import (
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
-// control is one end of the socket between `run` and `init`.
-type control int
+// Control is one end of the socket between `run` and `init`.
+type Control int
 
-// send gives a message and, if fd is not negative, a descriptor to the other
+// Send gives a message and, if fd is not negative, a descriptor to the other
 // end. An end that is gone is no error: whoever stays notices by itself.
-func (c control) send(m contract.Message, fd int) error {
+func (c Control) Send(m contract.Message, fd int) error {
 	var oob []byte
 	if fd >= 0 {
 		oob = unix.UnixRights(fd)
@@ -33,9 +33,9 @@ func (c control) send(m contract.Message, fd int) error {
 	return os.NewSyscallError("sendmsg", err)
 }
 
-// receive waits for the next message; ok is false when the other end is closed.
+// Receive waits for the next message; ok is false when the other end is closed.
 // The caller closes fd if it is not negative.
-func (c control) receive() (m contract.Message, fd int, ok bool) {
+func (c Control) Receive() (m contract.Message, fd int, ok bool) {
 	buf := make([]byte, 4<<10)
 	oob := make([]byte, unix.CmsgSpace(4))
 	for {

@@ -28,10 +28,15 @@ var processName = [...]byte{'r', 'k', 't', '-', 'i', 'n', 'i', 't', 0}
 // reaps, and decides when the pod is over.
 type supervisor struct {
 	doc  *contract.Pod
-	ctl  control
+	ctl  Control
 	apps []*app
 	held []int // contract.Inherited's
 	oom  int   // this process's oom_score_adj, open if an app wants its own
+
+	// Of a Service; else empty.
+	place     string // path of the only app's root
+	endOthers func() // ends all processes of the app but this one
+	lost      func() // `run` has ended
 
 	mu         sync.Mutex // guards what follows and the apps' pids
 	stopping   bool
@@ -94,7 +99,7 @@ func takeOver() (*supervisor, int, error) {
 	for _, fd := range in.Descriptors() {
 		unix.CloseOnExec(fd)
 	}
-	s := &supervisor{ctl: control(in.Control), held: in.Held}
+	s := &supervisor{ctl: Control(in.Control), held: in.Held}
 	if s.doc, err = poddir.DocumentIn(os.NewFile(uintptr(in.Pod), contract.File)); err != nil {
 		return nil, 0, err
 	}
@@ -187,11 +192,14 @@ func (s *supervisor) isStopping() bool {
 // ask for that.
 func (s *supervisor) listen() {
 	for {
-		m, fd, ok := s.ctl.receive()
+		m, fd, ok := s.ctl.Receive()
 		if fd >= 0 {
 			unix.Close(fd)
 		}
 		if !ok {
+			if s.lost != nil {
+				s.lost()
+			}
 			os.Exit(128 + int(unix.SIGKILL))
 		}
 		if m.Kind == contract.MessageSignal {
@@ -233,7 +241,16 @@ func (s *supervisor) stop() {
 		return
 	}
 	s.stopping = true
-	time.AfterFunc(time.Duration(s.doc.StopSeconds)*time.Second, func() { _ = unix.Kill(-1, unix.SIGKILL) })
+	time.AfterFunc(time.Duration(s.doc.StopSeconds)*time.Second, s.killOthers)
+}
+
+// killOthers kills all processes of the pod, or of a Service's app, but this one.
+func (s *supervisor) killOthers() {
+	if s.endOthers != nil {
+		s.endOthers()
+		return
+	}
+	_ = unix.Kill(-1, unix.SIGKILL)
 }
 
 // reap waits for children until the last app has ended and returns the pod's
@@ -283,13 +300,13 @@ func (s *supervisor) ended(pid int, ws unix.WaitStatus) (last bool) {
 	running := s.running()
 	if running == 0 {
 		// The pod is over; what apps left behind holds their streams open.
-		_ = unix.Kill(-1, unix.SIGKILL)
+		s.killOthers()
 		for _, a := range s.apps {
 			a.out.drain(time.Duration(s.doc.StopSeconds) * time.Second)
 		}
 	}
 	failpoint.Hit("native/app-ended")
-	_ = s.ctl.send(contract.Message{Kind: contract.MessageExited, App: a.Name, Number: status, Time: time.Now().UnixNano()}, -1)
+	_ = s.ctl.Send(contract.Message{Kind: contract.MessageExited, App: a.Name, Number: status, Time: time.Now().UnixNano()}, -1)
 	if running == 0 {
 		return true
 	}

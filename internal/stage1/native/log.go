@@ -16,8 +16,9 @@ import (
 // wanted, to the app's log file, in the format that Kubernetes reads
 // ("<RFC 3339 time> stdout|stderr F|P <text>").
 type output struct {
-	mu    sync.Mutex // one line at a time in the log
-	log   *os.File   // nil: no log
+	mu    sync.Mutex  // one line at a time in the log
+	log   *os.File    // nil: no log
+	also  [2]*os.File // where it goes as well: a Service's journal
 	pumps sync.WaitGroup
 	any   bool // a pump was started
 }
@@ -30,13 +31,13 @@ func (o *output) pump(stream, fd int, mode contract.Stream) {
 	}
 	name := [2]string{"stdout", "stderr"}[stream]
 	o.any = true
-	o.pumps.Go(func() { o.copy(os.NewFile(uintptr(fd), name), stream+1, name, mode == contract.Log) })
+	o.pumps.Go(func() { o.copy(os.NewFile(uintptr(fd), name), stream+1, name, mode == contract.Log, o.also[stream]) })
 }
 
 // copy copies until all writers are gone. The log comes first: it does not wait
 // for a caller who reads slowly. A full disk or a caller that is gone must not
 // stop the app: lines are dropped then.
-func (o *output) copy(r *os.File, to int, name string, logged bool) {
+func (o *output) copy(r *os.File, to int, name string, logged bool, also *os.File) {
 	defer r.Close()
 	in := bufio.NewReaderSize(r, 16<<10)
 	for {
@@ -51,6 +52,9 @@ func (o *output) copy(r *os.File, to int, name string, logged bool) {
 		if len(chunk) > 0 {
 			if logged {
 				o.write(name, chunk)
+			}
+			if also != nil {
+				_, _ = also.Write(chunk)
 			}
 			_ = pty.WriteAll(to, chunk)
 		}

@@ -9,10 +9,10 @@ import (
 	"github.com/rkt/rkt/internal/stage1/networks"
 )
 
-// leaveNetworks has the program (contract.EnvNetwork) give back what the pod held
+// LeaveNetworks has the program (contract.EnvNetwork) give back what the pod held
 // of networks, and returns when that is done, which is before the program ends.
 // fd leads to one that is there already, or is negative.
-func leaveNetworks(program string, fd int) error {
+func LeaveNetworks(program string, fd int) error {
 	if program == "" {
 		return nil
 	}

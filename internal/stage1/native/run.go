@@ -38,11 +38,11 @@ func Run() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	r.ctl = control(fd)
+	r.ctl = Control(fd)
 	if _, err := poddir.Descriptor(contract.EnvLockFD); err != nil {
 		return 0, err
 	}
-	if err := keepHeld(); err != nil {
+	if err := KeepHeld(); err != nil {
 		return 0, err
 	}
 	signal.Ignore(unix.SIGPIPE) // a word on a stderr that nobody reads must not end the pod
@@ -81,7 +81,7 @@ func Run() (int, error) {
 	}()
 	// The end of the socket is the end of init.
 	for {
-		m, fd, ok := r.ctl.receive()
+		m, fd, ok := r.ctl.Receive()
 		if !ok {
 			break
 		}
@@ -92,13 +92,13 @@ func Run() (int, error) {
 		return 0, err
 	}
 	r.relay.Hear() // its last words
-	forgotten := forget()
+	forgotten := Forget()
 	r.restoreTerminal()
 	failpoint.Hit("native/ended")
 	if err := r.removeCgroups(); err != nil {
 		fmt.Fprintln(os.Stderr, "stage1:", err)
 	}
-	if err := leaveNetworks(os.Getenv(contract.EnvNetwork), network); err != nil {
+	if err := LeaveNetworks(os.Getenv(contract.EnvNetwork), network); err != nil {
 		fmt.Fprintln(os.Stderr, "stage1:", err)
 	}
 	if err := forgotten(); err != nil {
@@ -107,9 +107,9 @@ func Run() (int, error) {
 	return status, nil
 }
 
-// forget begins to have systemd-machined forget the pod, if it knows it; what it
+// Forget begins to have systemd-machined forget the pod, if it knows it; what it
 // returns waits until that is done.
-func forget() (done func() error) {
+func Forget() (done func() error) {
 	program := os.Getenv(contract.EnvMachine)
 	if program == "" {
 		return func() error { return nil }
@@ -117,8 +117,8 @@ func forget() (done func() error) {
 	return machine.Unregister(program, "")
 }
 
-// keepHeld keeps what contract.EnvHeld names to this process.
-func keepHeld() error {
+// KeepHeld keeps what contract.EnvHeld names to this process.
+func KeepHeld() error {
 	list := os.Getenv(contract.EnvHeld)
 	for word := range strings.SplitSeq(list, ",") {
 		if list == "" {
@@ -145,7 +145,7 @@ func (r *runner) removeCgroups() error {
 
 type runner struct {
 	init int
-	ctl  control
+	ctl  Control
 	doc  *contract.Pod // of a pod with limits; else nil
 
 	file  *os.File      // contract.EventsFile
@@ -167,7 +167,7 @@ func (r *runner) signal(sig unix.Signal) {
 	if sig == unix.SIGTERM {
 		r.relay.Stopping()
 	}
-	_ = r.ctl.send(contract.Message{Kind: contract.MessageSignal, Number: int(sig)}, -1)
+	_ = r.ctl.Send(contract.Message{Kind: contract.MessageSignal, Number: int(sig)}, -1)
 }
 
 // handle takes a message and the descriptor that came with it, -1 for none.

@@ -95,6 +95,13 @@ func openInit(dir string) (process, error) {
 	return p, nil
 }
 
+// OpenInit gives a descriptor of the first process of the pod in dir, by what its
+// events say; -1 if that has ended. The caller closes it.
+func OpenInit(dir string) (fd int, err error) {
+	p, err := openInit(dir)
+	return p.fd, err
+}
+
 func openProcess(pid int) (process, error) {
 	fd, err := pidfd.Open(pid)
 	return process{pid, fd}, err

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nspawn
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/failpoint"
+	"github.com/rkt/rkt/internal/stage1/appinit/poddir"
+	"github.com/rkt/rkt/internal/stage1/assemble"
+	"github.com/rkt/rkt/internal/stage1/contract"
+	"github.com/rkt/rkt/internal/stage1/native"
+)
+
+// Run is the `run` entry point: it puts the pod together, has systemd-nspawn boot
+// it, hands each app's service what is the app's, passes signals on, notes the
+// pod's events, and returns its status. The pod is killed with it.
+func (f Flavor) Run() (int, error) {
+	doc, err := poddir.Document(".")
+	if err != nil {
+		return 0, err
+	}
+	if lacking := doc.Lacking(f.Manifest().Features); lacking != "" {
+		return 0, fmt.Errorf("cannot run pod %s: flavor %s lacks the feature %q", doc.UUID, f.Name, lacking)
+	}
+	if _, err := poddir.Descriptor(contract.EnvLockFD); err != nil {
+		return 0, err
+	}
+	in, err := inherit()
+	if err != nil {
+		return 0, err
+	}
+	r := &runner{doc: doc, network: in.network, apps: map[string]*running{}, news: make(chan event, 64)}
+	r.name(doc)
+	signal.Ignore(unix.SIGPIPE) // a word on a stderr that nobody reads must not end the pod
+	r.signals = make(chan os.Signal, 16)
+	for _, sig := range contract.Signals {
+		if !signal.Ignored(sig) { // nohup and the like keep their meaning
+			signal.Notify(r.signals, sig)
+		}
+	}
+	if r.events, err = os.OpenFile(contract.EventsFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o644); err != nil {
+		return 0, fmt.Errorf("cannot note the pod's events: %w", err)
+	}
+	r.note(contract.RunLine(os.Getpid(), time.Now().UnixNano()))
+	defer r.giveBack()
+	runtime.LockOSThread() // it is in the pod's namespaces, and the pod ends with it
+	if err := r.start(f, in); err != nil {
+		return 0, fmt.Errorf("cannot run pod %s: %w", doc.UUID, err)
+	}
+	failpoint.Hit("nspawn/started")
+	return r.attend()
+}
+
+// inherited are descriptors of stage0's; -1 is none.
+type inherited struct {
+	netns   int    // the pod's network
+	network int    // of who made it
+	resolv  string // what the networks say
+}
+
+func inherit() (in inherited, err error) {
+	in.netns, in.network = -1, -1
+	for _, v := range []struct {
+		env string
+		to  *int
+	}{{contract.EnvNetNS, &in.netns}, {contract.EnvNetworkFD, &in.network}} {
+		if os.Getenv(v.env) == "" {
+			continue
+		}
+		if *v.to, err = poddir.Descriptor(v.env); err != nil {
+			return in, err
+		}
+	}
+	in.resolv = os.Getenv(contract.EnvResolv)
+	return in, native.KeepHeld()
+}
+
+// start puts the pod together on the calling thread and boots it.
+func (r *runner) start(f Flavor, in inherited) error {
+	s, err := f.software()
+	if err != nil {
+		return err
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	journal, err := openJournal(r.doc, dir)
+	if err != nil {
+		return err
+	}
+	w := assemble.Wants{HostIPC: r.doc.HostIPC, BareProc: r.doc.Insecure.Paths, Machine: true}
+	if r.doc.Network != contract.NetworkHost {
+		if in.netns < 0 {
+			return fmt.Errorf("%s is not set, and the pod is to have a network of its own", contract.EnvNetNS)
+		}
+		w.Network = func(int) (int, error) { return in.netns, nil }
+	}
+	a, err := assemble.Begin(w)
+	if err != nil {
+		return err
+	}
+	if in.netns >= 0 {
+		unix.Close(in.netns) // the thread is in it
+	}
+	if r.handed, err = lay(a, r.doc, dir, in.resolv); err != nil {
+		return err
+	}
+	m, err := s.build(r.doc, r.handed, journal)
+	if err != nil {
+		return err
+	}
+	said, err := r.hear()
+	if err != nil {
+		return err
+	}
+	r.documentPath = filepath.Join(dir, contract.File)
+	go r.accept(m.listen)
+	if r.nspawn, err = s.boot(r.doc, said); err != nil {
+		return err
+	}
+	unix.Close(said)
+	go r.waitNspawn()
+	return nil
+}
+
+// lay has the apps' roots mounted, with all that is in them.
+func lay(a *assemble.Assembly, doc *contract.Pod, path, resolv string) ([]assemble.Handed, error) {
+	dir, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	roots, err := assemble.Roots(doc)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.Lay(doc, dir, roots); err != nil {
+		return nil, err
+	}
+	if resolv != "" && doc.Resolv == nil && !doc.NoNetworkDNS {
+		if err := a.Resolv(resolv); err != nil {
+			return nil, err
+		}
+	}
+	return a.Hand()
+}
+
+// giveBack gives back what the pod has outside of its directory.
+func (r *runner) giveBack() {
+	forgotten := native.Forget()
+	if r.restore != nil {
+		r.restore()
+	}
+	unlinkJournal(r.doc)
+	failpoint.Hit("nspawn/ended")
+	for _, err := range []error{
+		removeCgroups(r.doc),
+		native.LeaveNetworks(os.Getenv(contract.EnvNetwork), r.network),
+		forgotten(),
+	} {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "stage1:", err)
+		}
+	}
+}
+
+// give sends an app's service what is the app's.
+func (r *runner) give(to int, i int) error {
+	app := &r.doc.Apps[i]
+	h := &r.handed[i]
+	document, err := os.Open(r.documentPath)
+	if err != nil {
+		return err
+	}
+	defer document.Close()
+	kill, err := unix.Open(r.doc.Cgroup+"/"+app.Name+"/cgroup.kill", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("cannot open its cgroup: %w", err)
+	}
+	defer unix.Close(kill)
+	p := possessions{document: int(document.Fd()), stdio: [3]int{0, 1, 2}, kill: kill, groups: h.Groups, log: -1}
+	if h.Log != nil {
+		p.log = int(h.Log.Fd())
+	}
+	return p.send(to, app.Name)
+}
+
+// hear opens a pipe for what systemd-nspawn says; the caller closes its end.
+func (r *runner) hear() (int, error) {
+	var ends [2]int
+	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
+		return -1, os.NewSyscallError("pipe2", err)
+	}
+	r.heard = make(chan string, 1)
+	go func() {
+		const most = 4 << 10
+		var text []byte
+		buf := make([]byte, 4<<10)
+		for {
+			n, err := unix.Read(ends[0], buf)
+			if err == unix.EINTR {
+				continue
+			}
+			if n <= 0 {
+				break
+			}
+			text = append(text, buf[:min(n, most-len(text))]...)
+		}
+		unix.Close(ends[0])
+		r.heard <- string(text)
+	}()
+	return ends[1], nil
+}
+
+// forceAfter ends the machine when its time is over.
+func (r *runner) forceAfter(seconds int) {
+	time.AfterFunc(time.Duration(seconds)*time.Second, func() { r.news <- event{kind: eventForce} })
+}
