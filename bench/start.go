@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/test/images"
 	"github.com/rkt/rkt/test/layout"
 )
@@ -39,6 +40,7 @@ var rows = []row{
 	{"start-net", "the same with the default network, against podman's bridge", "podman", 0.10, 0.05, 30, startNet},
 	{"network", "what the default network adds to a start (least less least)", "", 15, 0, 60, network},
 	{"private-users", "start with seccomp, capabilities, limits and users of its own", "rkt, without", 1.3, 0, 200, privateUsers},
+	{"flavors", "start to exit of /bin/true in each flavor, in a virtual machine first", "", 3000, 200, 10, flavors},
 	{"memory", "memory held per idle pod beside the app (PSS, ten pods)", "", 4096, 2048, 10, memory},
 	{"list", "rkt list with 1,000 pods", "", 100, 0, 20, list},
 	{"image-list", "rkt image list with 1,000 images", "", 100, 0, 20, imageList},
@@ -99,6 +101,32 @@ func privateUsers(b *bench, n int) ([]result, error) {
 		contender{name: "rkt, without", argv: run(nil, nil)},
 		contender{name: "rkt, users alone", argv: run([]string{"--private-users"}, nil)},
 		contender{name: "rkt, limits alone", argv: run(limits, nil)})
+}
+
+// flavors are those that are installed, each without a network but fly, which has
+// the host's alone. The budget is that of a machine under emulation; where KVM runs
+// guests it is far below.
+func flavors(b *bench, n int) ([]result, error) {
+	var contenders []contender
+	var missing []result
+	for _, f := range []string{"kvm", "coreos", "host", "fly", "native"} {
+		network := "--net=none"
+		if f == "fly" {
+			network = "--net=host"
+		}
+		c := contender{name: "rkt, " + f, argv: append(slices.Clone(b.rkt), "run", "--stage1="+f, network, b.id, "--exec=/bin/true")}
+		if _, err := once(c); err != nil {
+			if missing == nil && contenders == nil {
+				return nil, hint.Wrap(err, "make stage1-kvm")
+			}
+			missing = append(missing, without(c.name, firstLine(err.Error())))
+			continue
+		}
+		contenders = append(contenders, c)
+	}
+	contenders = append(contenders, contender{name: "systemd-nspawn", argv: []string{"systemd-nspawn", "-q", "--register=no", "--keep-unit", "-D", b.root, "--as-pid2", "/bin/true"}})
+	results, err := race(n, contenders...)
+	return append(results, missing...), err
 }
 
 // network is the difference that the pod's user feels.
