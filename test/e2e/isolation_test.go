@@ -211,3 +211,50 @@ test -d /proc/acpi -o -e /proc/kcore && echo end`)
 		t.Errorf("status %d, %q\n%s", r.Status, r.Stdout, r.Stderr)
 	}
 }
+
+// TestFilesOfAnApp: what keeps apps apart (landlock.OwnDomain) keeps them from
+// nothing with files: links and renames between directories, in the root, in a
+// volume, in a chroot, of files without a name, and device nodes.
+func TestFilesOfAnApp(t *testing.T) {
+	h := host(t)
+	id := h.Must("fetch", "--full", image(t, images.Python)).Out()
+	const script = `
+import os, socket
+def files(top):
+    a, b = top + "/a", top + "/b/c"
+    os.makedirs(a); os.makedirs(b)
+    open(a + "/f", "w").write("x")
+    os.rename(a + "/f", b + "/f")
+    os.link(b + "/f", a + "/g")
+    os.replace(b, a + "/c")
+    os.symlink("g", a + "/h")
+    os.rename(a + "/h", top + "/b/h")
+    os.mkfifo(a + "/p"); os.rename(a + "/p", top + "/p")
+    s = socket.socket(socket.AF_UNIX); s.bind(a + "/s"); os.rename(a + "/s", top + "/b/s")
+    if os.path.exists("/proc/self"):
+        fd = os.open(a, os.O_TMPFILE | os.O_RDWR)
+        os.link("/proc/self/fd/%d" % fd, top + "/b/named", src_dir_fd=fd, follow_symlinks=True)
+    os.truncate(a + "/g", 0)
+    d = os.open(a, os.O_RDONLY); os.rename(a, top + "/d")
+    os.rename("g", top + "/b/from", src_dir_fd=d)
+files("/srv/x"); files("/v/x"); files("/tmp/x")
+if os.environ.get("NODES"):
+    os.mknod("/srv/block", 0o60600, os.makedev(7, 0)); os.rename("/srv/block", "/tmp/block")
+pid = os.fork()
+if pid == 0:
+    os.chroot("/v"); files("/y"); os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+print("did")
+`
+	for name, flags := range map[string][2][]string{
+		"usual":            {{"--set-env=NODES=1"}, nil},
+		"started by init":  {nil, {"--oom-score-adj=1000"}},
+		"users of its own": {{"--private-users"}, nil},
+	} {
+		dir := shared(t)
+		args := append(append([]string{"run", "--net=none", "--volume=v,kind=host,source=" + dir}, flags[0]...), id, "--mount=volume=v,target=/v")
+		if r := h.Rkt(append(append(args, flags[1]...), "--exec=/usr/bin/python3", "--", "-c", script)...); r.Out() != "did" {
+			t.Errorf("%s: status %d, %q\n%s", name, r.Status, r.Stdout, r.Stderr)
+		}
+	}
+}

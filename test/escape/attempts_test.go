@@ -4,7 +4,11 @@
 
 package escape
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/linux/landlock"
+)
 
 // A row is one technique.
 type row struct {
@@ -25,10 +29,17 @@ type row struct {
 }
 
 var (
-	noPaths   = flags{global: []string{"--insecure-options=image,paths"}}
-	noFilter  = flags{global: []string{"--insecure-options=image,seccomp"}}
-	noWalls   = flags{global: []string{"--insecure-options=image,seccomp,paths,capabilities"}}
-	mayTrace  = flags{app: []string{"--caps-retain=CAP_SYS_PTRACE"}}
+	noPaths  = flags{global: []string{"--insecure-options=image,paths"}}
+	noFilter = flags{global: []string{"--insecure-options=image,seccomp"}}
+	noWalls  = flags{global: []string{"--insecure-options=image,seccomp,paths,capabilities"}}
+	mayTrace = flags{app: []string{"--caps-retain=CAP_SYS_PTRACE"}}
+	// Where the kernel has Landlock that alone holds who may trace.
+	traced = func() flags {
+		if landlock.ABI() < 2 {
+			return flags{}
+		}
+		return mayTrace
+	}()
 	mayAdmin  = flags{app: []string{"--caps-retain=CAP_SYS_ADMIN,CAP_DAC_OVERRIDE"}}
 	hostNet   = flags{pod: []string{"--net=host"}}
 	ownMounts = uintptr(unix.CLONE_NEWNS)
@@ -91,18 +102,19 @@ var attempts = []row{
 	{name: "a chroot in a chroot", try: w("chroot-out", "$SECRET"), host: true, freeTry: w("chroot-out", "$SECRET")},
 	{name: "the host's files", try: w("exists", "$SECRET"), host: true},
 	// Processes.
-	{name: "pid 1: ptrace", try: w("ptrace", "1"), free: mayTrace, assumes: "CAP_SYS_PTRACE"},
-	{name: "pid 1: memory by /proc", try: w("memory", "1"), free: mayTrace, assumes: "CAP_SYS_PTRACE"},
-	{name: "pid 1: memory by process_vm_readv", try: w("read-memory", "1"), free: mayTrace, assumes: "CAP_SYS_PTRACE"},
-	{name: "pid 1: root", try: w("process-root", "1"), free: mayTrace, assumes: "CAP_SYS_PTRACE"},
-	{name: "pid 1: cwd", try: w("process-cwd", "1"), free: mayTrace, assumes: "CAP_SYS_PTRACE"},
-	{name: "pid 1: descriptors", try: w("process-fds", "1"), free: mayTrace, assumes: "CAP_SYS_PTRACE"},
-	{name: "pid 1: exe", try: w("process-exe", "1"), free: mayTrace, assumes: "CAP_SYS_PTRACE"},
-	{name: "pid 1: environ", try: w("read", "/proc/1/environ"), free: mayTrace, assumes: "CAP_SYS_PTRACE"},
-	{name: "pid 1: namespaces", try: w("process-namespace", "1"), free: mayTrace, assumes: "CAP_SYS_PTRACE"},
-	{name: "pid 1: pidfd_getfd", try: w("steal-descriptor", "1"), free: mayTrace, assumes: "CAP_SYS_PTRACE"},
-	{name: "pid 1: kcmp", try: w("kcmp", "1"), free: mayTrace, assumes: "CAP_SYS_PTRACE"},
+	{name: "pid 1: ptrace", try: w("ptrace", "1"), with: traced, free: noWalls},
+	{name: "pid 1: memory by /proc", try: w("memory", "1"), with: traced, free: noWalls},
+	{name: "pid 1: memory by process_vm_readv", try: w("read-memory", "1"), with: traced, free: noWalls},
+	{name: "pid 1: root", try: w("process-root", "1"), with: traced, free: noWalls},
+	{name: "pid 1: cwd", try: w("process-cwd", "1"), with: traced, free: noWalls},
+	{name: "pid 1: descriptors", try: w("process-fds", "1"), with: traced, free: noWalls},
+	{name: "pid 1: exe", try: w("process-exe", "1"), with: traced, free: noWalls},
+	{name: "pid 1: environ", try: w("read", "/proc/1/environ"), with: traced, free: noWalls},
+	{name: "pid 1: namespaces", try: w("process-namespace", "1"), with: traced, free: noWalls},
+	{name: "pid 1: pidfd_getfd", try: w("steal-descriptor", "1"), with: traced, free: noWalls},
+	{name: "pid 1: kcmp", try: w("kcmp", "1"), with: traced, free: noWalls},
 	{name: "a signal to the host", try: w("kill", "$PID"), host: true},
+	{name: "setns, by a pidfd", try: w("setns-pidfd", "1"), free: noWalls},
 	{name: "setns", try: w("setns", "/proc/self/ns/uts"), free: mayAdmin, assumes: "CAP_SYS_ADMIN"},
 	// cgroups.
 	{name: "cgroup v1 mounted", try: w("mount", "cgroup", "/tmp/m", "none,name=rkt-escape"), host: true, spaces: ownMounts, freeTry: w("mount", "cgroup", "$DIR", "none,name=rkt-escape"), assumes: "CAP_SYS_ADMIN"},
@@ -112,6 +124,7 @@ var attempts = []row{
 	{name: "the host's cgroup names", try: w("cgroup-path"), host: true},
 	// User namespaces, and what they open where the filter is gone.
 	{name: "a user namespace", try: w("user-namespace"), free: noFilter, assumes: "CAP_SYS_ADMIN"},
+	{name: "a user namespace, by clone3", try: w("clone3"), free: noFilter, assumes: "CAP_SYS_ADMIN"},
 	{name: "CVE-2022-0492", try: w("user-namespace-release-agent"), with: noFilter, host: true, spaces: ownMounts, freeTry: w("release-agent", "$DIR")},
 	{name: "CVE-2022-0185", try: w("user-namespace-fsconfig"), free: noFilter, assumes: "CAP_SYS_ADMIN"},
 	{name: "an unmasked /proc in a user namespace", try: w("user-namespace-proc"), with: noFilter, free: noFilter.and(flags{global: noWalls.global})},
@@ -125,6 +138,13 @@ var attempts = []row{
 	{name: "a key", try: w("add_key"), free: noFilter},
 	{name: "a key of the host's user", try: w("user-key", "$KEY"), free: noFilter},
 	{name: "AF_ALG (CVE-2026-31431)", try: w("raw-memory-socket"), free: noFilter},
+	{name: "AF_VSOCK", try: w("vsock"), free: noFilter},
+	{name: "kexec_load", try: w("kexec"), free: retain("CAP_SYS_BOOT"), assumes: "CAP_SYS_BOOT"},
+	{name: "accounting", try: w("account"), free: retain("CAP_SYS_PACCT"), assumes: "CAP_SYS_PACCT"},
+	{name: "swapon", try: w("swap"), free: mayAdmin, assumes: "CAP_SYS_ADMIN"},
+	{name: "fanotify, of all files", try: w("fanotify"), free: mayAdmin, assumes: "CAP_SYS_ADMIN"},
+	{name: "quotactl", try: w("quota"), free: mayAdmin, assumes: "CAP_SYS_ADMIN"},
+	{name: "ports of the processor", try: w("ports"), free: retain("CAP_SYS_RAWIO"), assumes: "CAP_SYS_RAWIO"},
 	{name: "a module", try: w("module"), free: retain("CAP_SYS_MODULE"), assumes: "CAP_SYS_MODULE"},
 	{name: "the clock", try: w("clock"), free: retain("CAP_SYS_TIME"), assumes: "CAP_SYS_TIME"},
 	{name: "TIOCSTI", try: w("type"), free: noFilter},

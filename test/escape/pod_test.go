@@ -14,21 +14,22 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/linux/landlock"
 	"github.com/rkt/rkt/test/layout"
 	"github.com/rkt/rkt/test/rkt"
 )
 
 // TestEscapeAcrossApps: apps of one pod share its processes' namespace, but not
-// each other's rights: another user's process is closed, to root as well. Apps
-// of one user are not apart (docs/security.md).
+// each other's rights: another app's process is closed, to root and who may trace as
+// well; without Landlock, to those of other users.
 func TestEscapeAcrossApps(t *testing.T) {
 	w := newWorld(t)
-	two := func(victim, attackerUser string, attempt string) verdict {
+	two := func(flag, attempt string) verdict {
 		t.Helper()
 		uuid := filepath.Join(t.TempDir(), "uuid")
 		p := w.host.Start("run", "--net=none", "--uuid-file-save="+uuid,
-			w.image, "--name=victim", "--user="+victim, "--exec=/attack", "--", "sleep", "---",
-			w.image, "--name=attacker", "--user="+attackerUser, "--exec=/attack", "--", "others", attempt, "---")
+			w.image, "--name=victim", "--user=1000", "--exec=/attack", "--", "sleep", "---",
+			w.image, "--name=attacker", flag, "--exec=/attack", "--", "others", attempt, "---")
 		defer p.Wait()
 		var v verdict
 		for end := time.Now().Add(rkt.Patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
@@ -40,27 +41,42 @@ func TestEscapeAcrossApps(t *testing.T) {
 		w.host.Must("stop", "--force", read(t, uuid))
 		return v
 	}
+	attackers := []string{"--user=0", "--user=2000"}
+	if landlock.ABI() >= 2 {
+		attackers = append(attackers, "--user=1000", "--caps-retain=CAP_SYS_PTRACE")
+	}
+	file := filepath.Join(t.TempDir(), "uuid")
+	p := w.host.Start("run", "--net=none", "--uuid-file-save="+file, w.image, "--user=1000", "--exec=/attack", "--", "sleep")
+	p.Expect("ready")
 	for _, attempt := range []string{"ptrace", "memory", "process-root", "process-cwd", "process-fds", "process-exe", "process-namespace", "steal-descriptor", "read-memory"} {
-		for _, user := range []string{"0", "2000"} {
-			if v := two("1000", user, attempt); v.done || v.said == "" || strings.Contains(v.said, "nobody") {
-				t.Errorf("%s of user %s: %q", attempt, user, v.said)
+		for _, flag := range attackers {
+			if v := two(flag, attempt); v.done || v.said == "" || strings.Contains(v.said, "nobody") {
+				t.Errorf("%s by %s: %q", attempt, flag, v.said)
 			}
 		}
 		if attempt == "steal-descriptor" {
 			continue // closed by the filter without CAP_SYS_PTRACE, whoever asks
 		}
-		if v := two("1000", "1000", attempt); !v.done {
-			t.Errorf("%s does not even work for the same user: %q", attempt, v.said)
+		// What enters an app may look at it, as one user's processes may.
+		if r := w.host.Rkt("enter", read(t, file), "/attack", "others", attempt); !judge(r.Stdout).done {
+			t.Errorf("%s does not even work for the same user: %q", attempt, r.Stdout)
 		}
 	}
+	w.host.Must("stop", "--force", read(t, file))
+	p.Wait()
 }
 
 // TestEscapeInitKilled: who may trace can end its pod's first process; the pod
-// ends with it, and nothing is left.
+// ends with it, and nothing is left. With Landlock it takes an app without a filter.
 func TestEscapeInitKilled(t *testing.T) {
 	w := newWorld(t)
-	r := w.host.Rkt("run", "--net=none", w.image, "--caps-retain=CAP_SYS_PTRACE", "--exec=/attack", "--", "ptrace-kill", "1")
-	if r.Status == 0 {
+	if landlock.ABI() >= 2 {
+		if v := inPod(t, w.host, w.image, mayTrace.and(flags{pod: []string{"--net=none"}}), "ptrace-kill", "1"); v.done || v.said == "" {
+			t.Errorf("by who may trace: %q", v.said)
+		}
+	}
+	r := w.host.Rkt("--insecure-options=image,seccomp", "run", "--net=none", w.image, "--caps-retain=CAP_SYS_PTRACE", "--exec=/attack", "--", "ptrace-kill", "1")
+	if r.Status == 0 || judge(r.Stdout).said != "" {
 		t.Errorf("exit status %d\n%s", r.Status, r.Stdout)
 	}
 	w.host.Gone()
@@ -228,9 +244,17 @@ func TestEscapeLinks(t *testing.T) {
 		"hosts":  func(tw *layout.Tar) error { return layout.Symlink(tw, "etc/resolv.conf", "/../.."+w.secret) },
 		"passwd": func(tw *layout.Tar) error { return layout.Symlink(tw, "etc/passwd", "/../.."+w.secret) },
 		"root":   func(tw *layout.Tar) error { return layout.Symlink(tw, "m", "/") },
+		// What masks and terminals are made of elsewhere (CVE-2025-31133, CVE-2025-52565).
+		"null":    func(tw *layout.Tar) error { return layout.Symlink(tw, "dev/null", "/proc/sys/kernel/core_pattern") },
+		"console": func(tw *layout.Tar) error { return layout.Symlink(tw, "dev/console", "/proc/sysrq-trigger") },
+		"pts":     func(tw *layout.Tar) error { return layout.Symlink(tw, "dev/pts", "/proc/sys/kernel") },
+		"ptmx":    func(tw *layout.Tar) error { return layout.Symlink(tw, "dev/ptmx", up) },
+		"shm":     func(tw *layout.Tar) error { return layout.Symlink(tw, "dev/shm", up) },
+		"mqueue":  func(tw *layout.Tar) error { return layout.Symlink(tw, "dev/mqueue", up) },
+		"masked":  func(tw *layout.Tar) error { return layout.Symlink(tw, "proc/kallsyms", up) },
 	} {
 		image := hostile(t, w.host, layout.Config{}, fill)
-		for _, attempt := range [][]string{{"holds", w.secret, "precious"}, {"open-write", "/proc/sys/kernel/core_pattern"}, {"holds", "/m/../secret", "precious"}, {"write", "/proc/sysrq-trigger/x"}} {
+		for _, attempt := range [][]string{{"holds", w.secret, "precious"}, {"open-write", "/proc/sys/kernel/core_pattern"}, {"holds", "/m/../secret", "precious"}, {"write", "/proc/sysrq-trigger/x"}, {"read", "/proc/kallsyms"}, {"open-write", "/dev/null/../../proc/sysrq-trigger"}} {
 			r := w.host.Rkt(append([]string{"run", "--net=none", "--dns=192.0.2.1", "--volume=v,kind=host,source=" + w.volume, image, "--mount=volume=v,target=/m/a", "--exec=/attack", "--"}, attempt...)...)
 			if judge(r.Stdout).done || r.Status != 0 && r.Status != 254 {
 				t.Errorf("%s, %v: status %d, %q\n%s", name, attempt, r.Status, r.Stdout, r.Stderr)

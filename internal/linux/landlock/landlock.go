@@ -186,13 +186,7 @@ func (s *Ruleset) allow(fd int, rights uint64) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		rights &= fileRights
 	}
-	// struct landlock_path_beneath_attr is packed: 12 bytes.
-	var beneath struct {
-		rights uint64
-		fd     int32
-	}
-	beneath.rights, beneath.fd = rights, int32(fd)
-	return s.rule(rulePathBeneath, unsafe.Pointer(&beneath))
+	return s.rule(rulePathBeneath, unsafe.Pointer(&beneath{rights, int32(fd)}))
 }
 
 // allowPort lets a TCP socket be bound to a port; 0 is one that the kernel

@@ -15,6 +15,7 @@ import (
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/linux/caps"
 	"github.com/rkt/rkt/internal/linux/forkexec"
+	"github.com/rkt/rkt/internal/linux/landlock"
 	"github.com/rkt/rkt/internal/linux/lsm"
 	"github.com/rkt/rkt/internal/linux/userns"
 	"github.com/rkt/rkt/internal/stage1/contract"
@@ -61,6 +62,9 @@ type Process struct {
 	Rlimits []contract.Rlimit
 	// Users are the pod's own, if it has any.
 	Users Users
+	// Apart: nothing but its own processes can be traced from it (landlock.OwnDomain),
+	// where the kernel can do that.
+	Apart bool
 	// OwnMounts: with users of its own it gets a mount namespace of its own.
 	OwnMounts bool
 	// OwnKeyring: it has not the caller's session keyring but a new one.
@@ -150,6 +154,11 @@ func (p *Process) Child() (c *forkexec.Child, done func(), err error) {
 		}
 	} else if len(p.Groups) > 0 { // /proc/self/cgroup is not to tell of the host
 		c.Call("make a cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
+	}
+	if p.Apart { // when all is mounted
+		if err := landlock.OwnDomain(c, free); err != nil {
+			return nil, done, err
+		}
 	}
 	if p.Users.Namespace <= 0 {
 		if err := p.rlimits(c); err != nil {

@@ -3,6 +3,8 @@
 package appinit
 
 import (
+	"golang.org/x/sys/unix"
+
 	"github.com/rkt/rkt/internal/linux/caps"
 	"github.com/rkt/rkt/internal/linux/lsm"
 	"github.com/rkt/rkt/internal/linux/seccomp"
@@ -46,6 +48,14 @@ func Confine(doc *contract.Pod, app *contract.App, users Users) (*Process, error
 		}
 	}
 	return p, nil
+}
+
+// BeApart keeps a confined app from tracing other apps and the pod's first process,
+// whatever its user and capabilities; but for one that may mount, itself or, without
+// a filter, in a user namespace of its own: it could not any more. What enters an
+// app is not kept, so that a debugger may look at the app, but the app not at it.
+func (p *Process) BeApart() {
+	p.Apart = p.Filter != nil && !p.Bounding.Has(unix.CAP_SYS_ADMIN)
 }
 
 // nonNil: nil names would be the default set.

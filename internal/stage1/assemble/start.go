@@ -188,6 +188,7 @@ func (a *Assembly) only(s *startedApp) error {
 	if err != nil {
 		return failed(err)
 	}
+	process.BeApart()
 	for _, c := range []int{unix.CAP_SYS_PTRACE, unix.CAP_SYS_ADMIN, unix.CAP_CHECKPOINT_RESTORE} {
 		if process.Bounding.Has(c) {
 			return nil

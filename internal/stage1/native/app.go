@@ -109,6 +109,7 @@ func (s *supervisor) process(a *app, argv []string) (*appinit.Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.BeApart()
 	if s.place != "" {
 		p.Root, p.CgroupView = s.place, cgroupView
 	} else if len(s.apps) > 1 {

@@ -62,6 +62,54 @@ var calls = map[string]attempt{
 		}
 		return reached(err, unix.EAFNOSUPPORT)
 	},
+	"vsock": func([]string) error { // the way to the host of a virtual machine
+		fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM, 0)
+		if err == nil {
+			err = unix.Close(fd)
+		}
+		return reached(err, unix.EAFNOSUPPORT)
+	},
+	// kexec takes away a kernel that was loaded to be the next: there is none.
+	"kexec": func([]string) error { _, err := call(unix.SYS_KEXEC_LOAD, 0, 0, 0, 0); return err },
+	// account switches accounting off: a file given would be written by the kernel.
+	"account": func([]string) error { _, err := call(unix.SYS_ACCT, 0); return err },
+	"swap": func([]string) error { // to what cannot be swapped to
+		err := call1(unix.SYS_SWAPON, "/attack")
+		return reached(err, unix.EINVAL)
+	},
+	"fanotify": func([]string) error { // of all that opens files, and may be denied them
+		const content = 4 // FAN_CLASS_CONTENT
+		_, err := call(unix.SYS_FANOTIFY_INIT, content, unix.O_RDONLY)
+		return err
+	},
+	"quota": func([]string) error { // of a file system: is it on
+		const sync = 0x800001
+		_, err := call(unix.SYS_QUOTACTL, sync<<8, 0, 0, 0)
+		return err
+	},
+	"ports": func([]string) error { // of the processor's
+		_, err := call(ioperm, 0x80, 1, 1)
+		return err
+	},
+	// clone3 is another way to a user namespace than unshare, with its flags where a
+	// filter does not see them.
+	"clone3": func([]string) error {
+		args := struct{ flags, pidfd, child, parent, exit, stack, size, tls uint64 }{flags: unix.CLONE_NEWUSER, exit: uint64(unix.SIGCHLD)}
+		pid, err := call(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&args)), unsafe.Sizeof(args))
+		if err == nil && pid == 0 {
+			unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+		}
+		return err
+	},
+	// setns-pidfd enters all namespaces of another process at once.
+	"setns-pidfd": func(a []string) error {
+		runtime.LockOSThread()
+		fd, err := unix.PidfdOpen(number(a[0]), 0)
+		if err != nil {
+			return err
+		}
+		return unix.Setns(fd, unix.CLONE_NEWUTS|unix.CLONE_NEWNET)
+	},
 	"user-namespace": func([]string) error { return inUserNamespace(0, "no-op") },
 	"no-op":          func([]string) error { return nil },
 	// What a user namespace of one's own opens, once it is there.
@@ -74,6 +122,15 @@ var calls = map[string]attempt{
 	// CVE-2022-0492, CVE-2022-0185.
 	"user-namespace-release-agent": func([]string) error { return inUserNamespace(unix.CLONE_NEWCGROUP, "release-agent", "/tmp") },
 	"user-namespace-fsconfig":      func([]string) error { return inUserNamespace(0, "fsconfig-long") },
+}
+
+// call1 is a call with a path.
+func call1(number uintptr, path string) error {
+	p, err := unix.BytePtrFromString(path)
+	if err == nil {
+		_, err = call(number, uintptr(unsafe.Pointer(p)), 0)
+	}
+	return err
 }
 
 // inUserNamespace runs another attempt in a user and mount namespace of its own.
