@@ -80,7 +80,7 @@ func (m *Machine) confinement() []Finding {
 	f := Finding{"landlock", OK, false, fmt.Sprintf("ABI %d", abi), ""}
 	switch {
 	case abi == 0:
-		f = Finding{"landlock", Missing, false, "not there: as root, images are fetched behind the other walls alone; others cannot fetch", "boot with `landlock` in lsm=, with a kernel of 5.13 or later"}
+		f = Finding{"landlock", Missing, false, "not there: as root, images are fetched behind the other walls alone; others cannot fetch; apps of one user in a pod can trace each other", "boot with `landlock` in lsm=, with a kernel of 5.13 or later"}
 	case abi < 6:
 		f.Detail += "; 6 also confines signals and abstract sockets of who fetches"
 	}
