@@ -5,7 +5,7 @@ BUILD   ?= build
 PREFIX  ?= /usr/local
 DESTDIR ?=
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-.PHONY: dist build stage1-kvm demo test check unit e2e crash fuzz bench vm man install clean
+.PHONY: dist build stage1-kvm stage1-coreos demo test check unit e2e crash fuzz bench vm man install clean
 # tools/programs is the list of programs.
 build:
 	GO=$(GO) $(GO) run ./tools/build -o $(BUILD) -version $(VERSION) -prefix $(PREFIX)
@@ -13,6 +13,11 @@ build:
 # What the kvm flavor starts, from Debian's kernel package: 54 MiB beside the programs.
 stage1-kvm: build
 	$(GO) run ./tools/stage1-kvm -o $(BUILD)
+
+# The tree of the coreos flavor, from Debian's packages of systemd: 23 MiB beside the
+# programs; and as an image of 10 MiB, $(BUILD)/stage1-coreos.aci.
+stage1-coreos: build
+	$(GO) run ./tools/stage1-coreos -o $(BUILD) -version $(VERSION)
 
 # Builds an image from a static Go program and runs it, in a directory of its own.
 demo: build

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/rkt/rkt/internal/stage1/contract"
+	"github.com/rkt/rkt/test/cache"
 	"github.com/rkt/rkt/test/rkt"
 	"github.com/rkt/rkt/tools/programs"
 )
@@ -32,6 +33,9 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if os.Geteuid() == 0 {
+		_ = coreOSTool("-download") // while there is a network; what is missing is told later
+	}
 	os.Exit(rkt.ApartWithMounts(func() int {
 		if os.Geteuid() != 0 {
 			return m.Run()
@@ -123,6 +127,13 @@ func example(t *testing.T) Flavor {
 func installed(t *testing.T, name string) Flavor {
 	f := Flavor{Name: name, Choose: "--stage1=" + name}
 	path := filepath.Join(install.Dir, "libexec", "rkt", programs.Manifest(name))
+	if name == "coreos" {
+		path = filepath.Join(install.Dir, "libexec", "rkt", "stage1-coreos", contract.TreeManifest)
+		if err := coreOSTool("-o", install.Dir, "-image=false"); err != nil {
+			f.Absent = err.Error()
+			return f
+		}
+	}
 	if _, err := os.Stat(path); err != nil {
 		f.Absent = fmt.Sprintf("it is not installed: there is no %s", programs.Manifest(name))
 		return f
@@ -140,6 +151,20 @@ func installed(t *testing.T, name string) Flavor {
 	}
 	readManifest(t, &f, path)
 	return f
+}
+
+// coreOSTool is run for the tree of the coreos flavor; what it downloads stays for
+// the next time.
+func coreOSTool(args ...string) error {
+	debs, err := cache.Dir("rkt-test-coreos", "debs", func(string) error { return nil })
+	if err != nil {
+		return err
+	}
+	out, err := exec.Command(programs.Go(), append([]string{"run", "../../tools/stage1-coreos", "-debs", debs}, args...)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("its tree cannot be made: %s", strings.TrimSpace(string(out)))
+	}
+	return nil
 }
 
 func readManifest(t *testing.T, f *Flavor, path string) {

@@ -50,7 +50,7 @@ func update() error {
 // manifests asks the programs of the module in root.
 func manifests(root string) (list []contract.Manifest, err error) {
 	for _, p := range programs.List() {
-		for _, f := range p.Flavors {
+		for _, f := range slices.Concat(p.Flavors, p.Trees) {
 			cmd := exec.Command("go", "run", "./cmd/"+p.Name, "manifest", f)
 			cmd.Dir, cmd.Env, cmd.Stderr = root, append(os.Environ(), "CGO_ENABLED=0"), os.Stderr
 			text, err := cmd.Output()

@@ -21,6 +21,9 @@ type Program struct {
 	// Flavors are those whose manifest it prints, each given its name: `NAME
 	// manifest FLAVOR` becomes stage1-FLAVOR.json beside it.
 	Flavors []string
+	// Trees are flavors that the program is, too, in a tree of their own
+	// (tools/stage1-coreos).
+	Trees []string
 	// Link are flags of its own for the linker.
 	Link string
 }
@@ -40,6 +43,6 @@ func List() []Program {
 		{Name: "stage1-fly", Dir: libexec, Flavors: []string{"fly"}},
 		{Name: "stage1-kvm", Dir: libexec, Flavors: []string{"kvm"}},
 		{Name: "kvm-init", Dir: libexec},
-		{Name: "stage1-nspawn", Dir: libexec, Flavors: []string{"host"}},
+		{Name: "stage1-nspawn", Dir: libexec, Flavors: []string{"host"}, Trees: []string{"coreos"}},
 	}
 }

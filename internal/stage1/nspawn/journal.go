@@ -53,21 +53,22 @@ func unlinkJournal(doc *contract.Pod) {
 // flushTime bounds how long the journal is waited for.
 const flushTime = 2 * time.Second
 
-// flush has journald write what it was told, and end. Its processes are found by
-// its cgroup, which only root of the machine can change.
+// flush has journald write what it was told, and end. It may just have been
+// started, for the app's sake: every app's service leads to it. It is found by its
+// cgroup, which only root of the machine can change.
 func flush(doc *contract.Pod) {
-	b, err := os.ReadFile(doc.Cgroup + "/" + machineGroup + "/payload/system.slice/systemd-journald.service/cgroup.procs")
-	if err != nil {
-		return
-	}
 	until := time.Now().Add(flushTime)
-	for word := range strings.FieldsSeq(string(b)) {
-		pid, err := strconv.Atoi(word)
-		if err != nil {
+	for ; time.Now().Before(until); time.Sleep(time.Millisecond) {
+		pid := journald(doc)
+		if pid == 0 {
 			continue
 		}
 		fd, err := pidfd.Open(pid)
 		if err != nil || fd < 0 {
+			continue
+		}
+		if !listens(pid) {
+			unix.Close(fd)
 			continue
 		}
 		if unix.PidfdSendSignal(fd, unix.SIGTERM, nil, 0) == nil {
@@ -75,5 +76,38 @@ func flush(doc *contract.Pod) {
 			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(wait.Milliseconds()))
 		}
 		unix.Close(fd)
+		return
 	}
+}
+
+// journald is the pid of the pod's journald, 0 if it does not run.
+func journald(doc *contract.Pod) int {
+	b, err := os.ReadFile(doc.Cgroup + "/" + machineGroup + "/payload/system.slice/systemd-journald.service/cgroup.procs")
+	if err != nil {
+		return 0
+	}
+	word, _, _ := strings.Cut(string(b), "\n")
+	pid, _ := strconv.Atoi(word)
+	return pid
+}
+
+// listens tells whether journald has got so far that SIGTERM is to it a request,
+// which it heeds when it has written all: it has blocked the signal, as its parent
+// has, too, but is itself by now.
+func listens(pid int) bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return false
+	}
+	named, blocked := false, uint64(0)
+	for line := range strings.Lines(string(b)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		switch value = strings.TrimSpace(value); key {
+		case "Name":
+			named = strings.HasPrefix(value, "systemd-journal")
+		case "SigBlk":
+			blocked, _ = strconv.ParseUint(value, 16, 64)
+		}
+	}
+	return named && blocked>>(unix.SIGTERM-1)&1 == 1
 }
