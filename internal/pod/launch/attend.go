@@ -104,6 +104,22 @@ func (r *Ready) catchSignals() {
 	catch(r.signals, r.caught)
 }
 
+// interrupted is for a pod that no `init` has: what was caught so far ends it before
+// it began, and from now on signals end this process, until `run` listens.
+func (r *Ready) interrupted() error {
+	signal.Stop(r.signals)
+	for {
+		select {
+		case sig := <-r.signals:
+			if sig != unix.SIGWINCH {
+				return fmt.Errorf("cannot run pod %s: it was interrupted by signal %d (%s)", r.Pod.ID(), sig, sig)
+			}
+		default:
+			return nil
+		}
+	}
+}
+
 func catch(c chan<- os.Signal, list []os.Signal) {
 	if len(list) > 0 { // none would be all
 		signal.Notify(c, list...)

@@ -310,6 +310,11 @@ func (s *Start) exec(r *Ready) (status int, ended bool, err error) {
 		return 0, false, err
 	}
 	env = append(env, told...)
+	if !s.assembled() {
+		if err := r.interrupted(); err != nil {
+			return 0, false, err
+		}
+	}
 	release, err := s.holdSignals()
 	if err != nil {
 		return 0, false, err
