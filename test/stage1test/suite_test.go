@@ -50,17 +50,18 @@ func TestMain(m *testing.M) {
 }
 
 // known are the flavors that rkt is to come with, whether this tree builds them or
-// not, what of the host's programs they need, and whether they are heavy.
+// not.
 var known = []struct {
 	name  string
-	needs []string
+	needs []string // programs of the host's
+	tool  string   // what adds to an installation what the build alone does not
 	heavy bool
 }{
-	{"native", nil, false},
-	{"fly", nil, false},
-	{"host", []string{"systemd-nspawn"}, false},
-	{"coreos", nil, true},
-	{"kvm", []string{"qemu-system-x86_64"}, true},
+	{name: "native"},
+	{name: "fly"},
+	{name: "host", needs: []string{"systemd-nspawn"}},
+	{name: "coreos", heavy: true},
+	{name: "kvm", needs: []string{"qemu-system-x86_64", "/usr/lib/qemu/virtiofsd"}, tool: "stage1-kvm", heavy: true},
 }
 
 // TestFlavors runs all tests against all flavors.
@@ -146,6 +147,11 @@ func installed(t *testing.T, name string) Flavor {
 		for _, program := range k.needs {
 			if _, err := exec.LookPath(program); err != nil {
 				f.Absent = "it needs " + program
+			}
+		}
+		if k.tool != "" && f.Absent == "" {
+			if out, err := exec.Command("go", "run", "github.com/rkt/rkt/tools/"+k.tool, "-o", install.Dir).CombinedOutput(); err != nil {
+				t.Fatalf("cannot make the flavor %s: %v\n%s", name, err, out)
 			}
 		}
 	}
