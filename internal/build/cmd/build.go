@@ -49,7 +49,9 @@ func newBuild(a *acbuild) []*command {
 		name: "build", usage: "[OPTION…] [CONTEXT]", short: "build an image from a Dockerfile",
 		long: `Builds the image that a Dockerfile describes, and prints its ID. CONTEXT is the
 directory that COPY and ADD take files from, "." if left out; nothing leads out of it,
-and .dockerignore hides some of it. docs/dockerfile.md says what is understood.
+and .dockerignore hides some of it. It may be a tar, compressed or not, - for one on
+standard input, or a git repository: https://HOST/NAME.git[#REF[:DIR]]. The Dockerfile
+is then one of its files. docs/dockerfile.md says what is understood.
 
 The image goes into rkt's store, under the names of --tag, unless --output says
 otherwise; both may be given several times. --output takes what acbuild write does.
@@ -180,7 +182,23 @@ func (a *acbuild) build(ctx context.Context, w *building, args []string) (err er
 		return err
 	}
 	defer st.Close()
-	o, err := a.buildOptions(w, args, st)
+	env, err := a.env(w.insecure)
+	if err != nil {
+		return err
+	}
+	if w.quiet {
+		env.Fetch.Progress = wire.ProgressNone
+	}
+	word := "."
+	if len(args) == 1 {
+		word = args[0]
+	}
+	src, err := a.context(ctx, word, env.Fetch)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, src.remove()) }()
+	o, err := a.buildOptions(w, src, env.Fetch, st)
 	if err != nil {
 		return err
 	}
@@ -280,25 +298,11 @@ func (w *building) targets() ([]output.Target, error) {
 	return list, nil
 }
 
-func (a *acbuild) buildOptions(w *building, args []string, st *store.Store) (o dockerfile.Options, err error) {
-	dir := "."
-	if len(args) == 1 {
-		dir = args[0]
-	}
-	if dir, err = filepath.Abs(dir); err != nil {
-		return o, err
-	}
-	env, err := a.env(w.insecure)
-	if err != nil {
-		return o, err
-	}
+func (a *acbuild) buildOptions(w *building, src source, get fetch.Options, st *store.Store) (o dockerfile.Options, err error) {
 	if o.Epoch, err = layer.Epoch(); err != nil {
 		return o, err
 	}
-	if w.quiet {
-		env.Fetch.Progress = wire.ProgressNone
-	}
-	bases := env.Fetch
+	bases := get
 	if w.pull {
 		bases.Policy = fetch.Update
 	}
@@ -307,13 +311,14 @@ func (a *acbuild) buildOptions(w *building, args []string, st *store.Store) (o d
 			return o, hint.Wrap(fmt.Errorf("cannot use build context %q: %q is not an image", name, word), "images are docker://REF, oci:DIR:NAME and so on; directories are not taken")
 		}
 	}
-	o.File, o.FileInContext, o.Context, o.Target = w.dockerfile(dir), w.file == "", dir, w.target
+	o.File, o.FileInContext, o.Context, o.Target = w.dockerfile(src), w.file == "" || src.made != "" && w.file != "-", src.dir, w.target
+	o.Text, o.ContextMade = src.text, src.made != ""
 	o.Args, o.Labels, o.Secrets, o.Contexts = w.args, w.labels, w.secrets, w.contexts
 	o.NoCache, o.Network, o.Engine, o.UserNetwork = w.noCache, w.network, w.engine, a.userNetwork()
 	if o.DataDir, err = a.global.dataDir(); err != nil {
 		return o, err
 	}
-	o.Bases, o.Fetch = dockerfile.Stored{Store: st, Fetch: bases}, env.Fetch
+	o.Bases, o.Fetch = dockerfile.Stored{Store: st, Fetch: bases}, get
 	if !slices.Contains([]string{engine.NetworkDefault, engine.NetworkHost, engine.NetworkNone}, w.network) {
 		return o, fmt.Errorf("cannot build with network %q: want default, host or none", w.network)
 	}
@@ -340,15 +345,21 @@ func (a *acbuild) buildOptions(w *building, args []string, st *store.Store) (o d
 }
 
 // dockerfile is the path of the Dockerfile.
-func (w *building) dockerfile(context string) string {
-	if w.file != "" {
-		return w.file
+func (w *building) dockerfile(src source) string {
+	if src.text != nil {
+		return "-"
 	}
-	name := filepath.Join(context, "Dockerfile")
+	if w.file != "" {
+		return src.inContext(w.file)
+	}
+	name := filepath.Join(src.dir, "Dockerfile")
 	if _, err := os.Lstat(name); err != nil {
-		if other := filepath.Join(context, "Containerfile"); exists(other) {
+		if other := filepath.Join(src.dir, "Containerfile"); exists(other) {
 			name = other
 		}
+	}
+	if src.made != "" {
+		return name
 	}
 	// As the user would type it.
 	if wd, err := os.Getwd(); err == nil {

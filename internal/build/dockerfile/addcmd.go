@@ -19,7 +19,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"golang.org/x/sys/unix"
 
-	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/build/repository"
 	"github.com/rkt/rkt/internal/image/fetch"
 )
 
@@ -35,10 +35,11 @@ func (s *stage) addFiles(ctx context.Context, cmd *instructions.AddCommand) erro
 		return err
 	}
 	for _, p := range cmd.SourcePaths {
-		var err error
+		at, isRepository, err := repository.Parse(p)
 		switch {
-		case isGit(p):
-			err = hint.Wrap(fmt.Errorf("cannot add %q: acbuild clones no repositories", p), "clone it beforehand, and COPY it")
+		case err != nil:
+		case isRepository:
+			err = c.clone(ctx, at, cmd)
 		case isURL(p):
 			err = c.download(ctx, p, cmd)
 		default:
@@ -65,12 +66,30 @@ func isURL(p string) bool {
 	return strings.HasPrefix(p, "http://") || strings.HasPrefix(p, "https://")
 }
 
-func isGit(p string) bool {
-	if strings.HasPrefix(p, "git@") || strings.HasPrefix(p, "git://") || strings.HasPrefix(p, "ssh://") {
-		return true
+// clone gets the files of a repository.
+func (c *copying) clone(ctx context.Context, at repository.Address, cmd *instructions.AddCommand) error {
+	dir, commit, err := repository.Clone(ctx, at)
+	if err != nil {
+		return err
 	}
-	u, err := url.Parse(p)
-	return err == nil && isURL(p) && strings.HasSuffix(u.Path, ".git")
+	c.cleanup = append(c.cleanup, func() { _ = os.RemoveAll(dir) })
+	if cmd.Checksum != "" && cmd.Checksum != commit {
+		return fmt.Errorf("%s is commit %s, not %s", at.URL, commit, cmd.Checksum)
+	}
+	if cmd.KeepGitDir == nil || !*cmd.KeepGitDir {
+		if err := os.RemoveAll(filepath.Join(dir, ".git")); err != nil {
+			return err
+		}
+	}
+	f, err := openPlain(dir, at.URL)
+	if err != nil {
+		return err
+	}
+	c.cleanup = append(c.cleanup, f.close)
+	from := c.from
+	c.from = f
+	defer func() { c.from = from }()
+	return c.add("/" + at.Subdir)
 }
 
 // download gets a file, in the helper that may talk to the network.

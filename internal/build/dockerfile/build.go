@@ -29,12 +29,17 @@ type Options struct {
 	// FileInContext: File was found in the context, not named by the user, and
 	// links in the context do not lead out of it.
 	FileInContext bool
+	// Text, if not nil, is the file's content, of standard input.
+	Text []byte
 	// Context is the directory that COPY and ADD take files from, absolute.
 	Context string
-	Target  string            // a stage's name or number; "" is the last
-	Args    map[string]string // --build-arg
-	Labels  map[string]string // --label, over those of the file
-	Secrets map[string]Secret // by id
+	// ContextMade: Context is somewhere else each time, so what is known of its files
+	// by their paths is not kept.
+	ContextMade bool
+	Target      string            // a stage's name or number; "" is the last
+	Args        map[string]string // --build-arg
+	Labels      map[string]string // --label, over those of the file
+	Secrets     map[string]Secret // by id
 	// Contexts are images, as Bases takes them, by the names that the file has for
 	// them.
 	Contexts map[string]string
@@ -141,7 +146,10 @@ func New(o Options) (*Builder, error) {
 	}
 	// Modes are what the Dockerfile says, whatever the caller's mask.
 	unix.Umask(0o022)
-	text, err := readFile(o.File, o.Context, o.FileInContext)
+	text, err := o.Text, error(nil)
+	if text == nil {
+		text, err = readFile(o.File, o.Context, o.FileInContext)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -159,6 +167,9 @@ func New(o Options) (*Builder, error) {
 	if b.context, err = openContext(o.Context, o.File, o.FileInContext, b.cache); err != nil {
 		_ = b.Close()
 		return nil, err
+	}
+	if o.ContextMade {
+		b.context.dir = ""
 	}
 	return b, nil
 }

@@ -63,7 +63,7 @@ func readIgnore(dir, dockerfile string, inContext bool) (*patternmatcher.Pattern
 	for i, p := range []string{dockerfile + ".dockerignore", filepath.Join(dir, ".dockerignore")} {
 		open := os.Open
 		if inContext || i > 0 {
-			open = func(p string) (*os.File, error) { return openNamed(dir, filepath.Base(p)) }
+			open = func(p string) (*os.File, error) { return openNamed(dir, inside(dir, p)) }
 		}
 		file, err := open(p)
 		if errors.Is(err, os.ErrNotExist) || p == "-.dockerignore" {

@@ -75,7 +75,7 @@ func readFile(path, context string, inContext bool) ([]byte, error) {
 	if path != "-" || inContext {
 		open := os.Open
 		if inContext {
-			open = func(path string) (*os.File, error) { return openNamed(context, filepath.Base(path)) }
+			open = func(path string) (*os.File, error) { return openNamed(context, inside(context, path)) }
 		}
 		f, err := open(path)
 		if err != nil {
@@ -92,6 +92,14 @@ func readFile(path, context string, inContext bool) ([]byte, error) {
 		return nil, fmt.Errorf("cannot read Dockerfile: %w", err)
 	}
 	return b, nil
+}
+
+// inside is a path of a file in the context, from there on.
+func inside(context, path string) string {
+	if rel, err := filepath.Rel(context, path); err == nil && filepath.IsAbs(path) && rel != ".." && !strings.HasPrefix(rel, "../") {
+		return rel
+	}
+	return filepath.Base(path) // as the user would type it
 }
 
 // openNamed opens a file of the context, in which links do not lead out of it.
