@@ -18,6 +18,7 @@ import (
 type manager struct {
 	register bool
 	socket   string // NOTIFY_SOCKET; "" if nobody listens
+	journal  string // JOURNAL_STREAM
 }
 
 func (m *manager) flags(fs *pflag.FlagSet) {
@@ -27,7 +28,7 @@ func (m *manager) flags(fs *pflag.FlagSet) {
 // meet takes from the environment what the manager has put there, so that nothing
 // that rkt starts finds it, and enters it into the options.
 func (m *manager) meet(o *prepare.Options) error {
-	m.socket = os.Getenv("NOTIFY_SOCKET")
+	m.socket, m.journal = os.Getenv("NOTIFY_SOCKET"), os.Getenv("JOURNAL_STREAM")
 	usec, pid := os.Getenv("WATCHDOG_USEC"), os.Getenv("WATCHDOG_PID")
 	for _, name := range []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"} {
 		if err := os.Unsetenv(name); err != nil {
@@ -52,6 +53,7 @@ func (m *manager) meet(o *prepare.Options) error {
 
 // tell tells the start of what is asked for.
 func (m *manager) tell(c *cli, start *launch.Start) {
+	start.Journal(m.journal)
 	if m.socket != "" {
 		start.Notify(m.socket)
 	}

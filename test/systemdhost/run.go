@@ -34,6 +34,7 @@ func (h *Host) Session(t testing.TB) *Session {
 		if left := s.leftovers(); left != "" {
 			t.Errorf("left in the systemd host:\n%s", left)
 		}
+		s.Must("systemctl", "reset-failed")
 		s.Must("rkt", "gc", "--grace-period=0s", "--expire-prepared=0s")
 		if t.Failed() {
 			t.Logf("the journal's end:\n%s", s.Run("journalctl", "--no-pager", "--lines=60").Stdout)

@@ -149,7 +149,8 @@ func (h *Host) boot(base, layout string, install rkt.Install) error {
 	// rkt's data is on no overlay, which overlays cannot have their changes on.
 	h.nspawn = exec.Command("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--directory="+h.path("root"),
 		"--bind="+h.path("data")+":/var/lib/rkt", "--bind-ro="+layout+":"+Images,
-		"--private-network", "--capability=all", "--console=pipe")
+		"--private-network", "--capability=all", "--console=pipe",
+		"--system-call-filter=@keyring") // as on a host: nspawn alone forbids keys
 	h.nspawn.Env = append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1")
 	h.nspawn.Stdout, h.nspawn.Stderr = &h.console, &h.console
 	h.nspawn.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, UseCgroupFD: true, CgroupFD: int(group.Fd())}

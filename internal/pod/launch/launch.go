@@ -45,7 +45,8 @@ type Start struct {
 	sockets  [][]contract.InheritedSocket
 	clock    Clock
 	machineState
-	relay *notify.Relay // to the service manager; nil without
+	relay   *notify.Relay // to the service manager; nil without
+	journal string        // assemble.Way's
 
 	caught    []os.Signal // those that signals gets
 	signals   chan os.Signal
@@ -235,6 +236,10 @@ func (s *Start) Abort() {
 	s.users = nil
 }
 
+// Journal is JOURNAL_STREAM (systemd.exec(5)): what apps write to the stream that it
+// speaks of goes to the journal as theirs.
+func (s *Start) Journal(variable string) { s.journal = variable }
+
 // Sockets are given to the apps, those of each in the document's order. They are
 // open, and closed on exec; the kernel closes them with this process.
 func (s *Start) Sockets(list [][]contract.InheritedSocket) { s.sockets = list }
@@ -340,7 +345,7 @@ func (s *Start) start(r *Ready, lock int) (assemble.Outcome, error) {
 	}
 	s.signals, s.caught = r.signals, r.caught
 	o, err := s.assembly.Start(&assemble.Way{Lock: lock, Control: s.inside,
-		Held: s.users.FDs(), Limited: r.limited, Sockets: s.sockets, Program: program, Argv: argv, Env: s.env, Moment: moment})
+		Held: s.users.FDs(), Journal: s.journal, Limited: r.limited, Sockets: s.sockets, Program: program, Argv: argv, Env: s.env, Moment: moment})
 	s.init = o.PID
 	if o.Ended && err == nil {
 		return o, nil // and this process, soon: nothing is worth closing

@@ -24,9 +24,15 @@ type Streams struct {
 }
 
 // OpenStreams opens app's streams by the document; root is its root, with /dev,
-// and uid its user as the caller knows it.
-func OpenStreams(doc *contract.Pod, app *contract.App, root int, uid uint32) (*Streams, error) {
+// uid its user as the caller knows it, and own what it writes to in place of the
+// caller's 1 and 2, 0 for those.
+func OpenStreams(doc *contract.Pod, app *contract.App, root int, uid uint32, own [2]int) (*Streams, error) {
 	s := &Streams{App: [3]int{0, 1, 2}, Pumps: [2]int{-1, -1}}
+	for i, fd := range own {
+		if fd > 0 {
+			s.App[i+1] = fd
+		}
+	}
 	if err := s.open(doc, app, root); err != nil {
 		s.CloseApp()
 		s.closePumps()
@@ -65,7 +71,7 @@ func (s *Streams) open(doc *contract.Pod, app *contract.App, root int) error {
 				return err
 			}
 		// Not the caller's terminal itself: what is typed could be read from it.
-		case mode == contract.Log, pty.IsTerminal(i):
+		case mode == contract.Log, pty.IsTerminal(s.App[i]):
 			if err := s.divert(i); err != nil {
 				return err
 			}

@@ -66,7 +66,8 @@ type app struct {
 	groups       []int // tasks in version 1 hierarchies
 	procs        int   // cgroup.procs of cgroup, for a pod with users of its own; else 0
 	log          *os.File
-	notify       int // Assembly.Notify
+	own          [2]int // what it writes to in place of 1 and 2; 0 for those
+	notify       int    // Assembly.Notify
 	volumes      []source
 	devices      []device
 }
@@ -229,6 +230,8 @@ type Way struct {
 	Env     []string
 	// Held are handed to init to be kept open, as Lock is; the caller's to close.
 	Held []int
+	// Journal is JOURNAL_STREAM: where 1 or 2 is that stream, each app has its own.
+	Journal string
 	// Limited: Limit has done it.
 	Limited bool
 	// Moment is how long the first process watches an only app before it becomes
@@ -287,6 +290,9 @@ func (a *Assembly) Start(w *Way) (Outcome, error) {
 		}
 	}
 	if err := a.openApps(w.Limited); err != nil {
+		return Outcome{}, err
+	}
+	if err := a.openJournal(w.Journal); err != nil {
 		return Outcome{}, err
 	}
 	return a.start(w)
@@ -382,6 +388,7 @@ func (a *Assembly) close() {
 			unix.Close(app.cgroup)
 		}
 		closeAll(app.groups)
+		app.closeJournal()
 		if app.procs > 0 {
 			unix.Close(app.procs)
 		}

@@ -52,7 +52,7 @@ func (a *Assembly) start(w *Way) (Outcome, error) {
 		w.Sockets = make([][]contract.InheritedSocket, len(a.apps))
 	}
 	for n, app := range a.apps {
-		i := contract.InheritedApp{Sockets: w.Sockets[n], Root: app.root, Cgroup: app.cgroup, Groups: app.groups}
+		i := contract.InheritedApp{Sockets: w.Sockets[n], Root: app.root, Cgroup: app.cgroup, Groups: app.groups, Stdout: app.own[0], Stderr: app.own[1]}
 		if app.log != nil {
 			i.Log = int(app.log.Fd())
 		}
@@ -206,7 +206,7 @@ func (a *Assembly) only(s *startedApp) error {
 	process.Argv, process.Sockets = app.Exec, s.sockets
 	process.InCgroup(app.cgroup)
 	process.Groups, process.OwnMounts = app.groups, true
-	if s.streams, err = appinit.OpenStreams(a.doc, app.App, app.root, users.Host(process.User.UID)); err != nil {
+	if s.streams, err = appinit.OpenStreams(a.doc, app.App, app.root, users.Host(process.User.UID), app.own); err != nil {
 		return failed(err)
 	}
 	process.Stdio = s.streams.App

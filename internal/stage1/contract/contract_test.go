@@ -46,16 +46,16 @@ func TestCgroupDirs(t *testing.T) {
 
 func TestInherited(t *testing.T) {
 	h := &Inherited{Control: 3, Lock: 4, Pod: 5, Held: []int{14, 15}, Apps: []InheritedApp{{Root: 6, Cgroup: 7, Groups: []int{8, 9}},
-		{Root: 10, Log: 11, Sockets: []InheritedSocket{{12, "http"}, {13, "80-tcp"}}}}}
+		{Root: 10, Log: 11, Stdout: 16, Stderr: 17, Sockets: []InheritedSocket{{12, "http"}, {13, "80-tcp"}}}}}
 	got, err := ParseInherited(h.Encode())
 	if err != nil || !reflect.DeepEqual(got, h) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if d := h.Descriptors(); len(d) != 13 {
+	if d := h.Descriptors(); len(d) != 15 {
 		t.Errorf("descriptors %v", d)
 	}
-	for _, text := range []string{"", "1", "1 2 3 4", "1 2 3 4 5", "3 4 5 0 1", "3 4 5 0 2 6", "3 4 5 0 0 6 7 0 0 0 2 8", "3 4 5 0 0 6 7 0 0 0 x", "3 4 5 0 0 6 7 0 0 0 -1",
-		"3 4 5 0 0 6 7 0 0 0 0", "3 4 5 0 0 6 7 0 0 0 0 1 8", "3 4 5 0 0 6 7 0 0 0 0 2 8 http"} {
+	for _, text := range []string{"", "1", "1 2 3 4", "1 2 3 4 5", "3 4 5 0 1", "3 4 5 0 2 6", "3 4 5 0 0 6 7 0 0 0 0 0 2 8", "3 4 5 0 0 6 7 0 0 0 0 0 x", "3 4 5 0 0 6 7 0 0 0 0 0 -1",
+		"3 4 5 0 0 6 7 0 0 0 0 0 0", "3 4 5 0 0 6 7 0 0 0 0 0 0 1 8", "3 4 5 0 0 6 7 0 0 0 0 0 0 2 8 http"} {
 		if h, err := ParseInherited(text); err == nil {
 			t.Errorf("%q is %+v", text, h)
 		}

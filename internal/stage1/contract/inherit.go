@@ -31,6 +31,8 @@ type InheritedApp struct {
 	// Out and Err are reading ends of what a started app writes, if it is not the
 	// caller's descriptor.
 	Out, Err int
+	// Stdout and Stderr are what it writes to in place of the caller's 1 and 2.
+	Stdout, Stderr int
 	// Groups are the tasks files of its cgroups in version 1 hierarchies, and, of a
 	// pod with users of its own, cgroup.procs of Cgroup.
 	Groups []int
@@ -44,7 +46,9 @@ type InheritedSocket struct {
 	Name string
 }
 
-func (a *InheritedApp) fields() []*int { return []*int{&a.Root, &a.Cgroup, &a.Log, &a.Out, &a.Err} }
+func (a *InheritedApp) fields() []*int {
+	return []*int{&a.Root, &a.Cgroup, &a.Log, &a.Out, &a.Err, &a.Stdout, &a.Stderr}
+}
 
 // Descriptors are all numbers but 0.
 func (h *Inherited) Descriptors() []int {

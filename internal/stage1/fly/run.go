@@ -195,7 +195,7 @@ func (r *runner) streams(p *appinit.Process, root int) (done func(), err error) 
 		defer unix.Close(pts)
 		return r.terminal(p, pts)
 	}
-	s, err := appinit.OpenStreams(r.doc, r.app, root, p.User.UID)
+	s, err := appinit.OpenStreams(r.doc, r.app, root, p.User.UID, [2]int{})
 	if err != nil {
 		return nil, err
 	}

@@ -209,7 +209,7 @@ func (s *supervisor) streams(a *app, p *appinit.Process) (done func(), err error
 			}
 		}
 	}
-	streams, err := appinit.OpenStreams(s.doc, app, a.root, p.User.UID)
+	streams, err := appinit.OpenStreams(s.doc, app, a.root, p.User.UID, a.out.own)
 	if err != nil {
 		return nil, err
 	}

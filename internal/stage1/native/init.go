@@ -111,6 +111,7 @@ func takeOver() (*supervisor, int, error) {
 		if fd := in.Apps[i].Log; fd > 0 {
 			a.out.log = os.NewFile(uintptr(fd), contract.LogDir+"/"+a.Name)
 		}
+		a.out.own = [2]int{in.Apps[i].Stdout, in.Apps[i].Stderr}
 		a.out.pump(0, in.Apps[i].Out, a.Stdout)
 		a.out.pump(1, in.Apps[i].Err, a.Stderr)
 		if a.OOMScoreAdj != nil && s.oom == 0 {

@@ -19,19 +19,24 @@ type output struct {
 	mu    sync.Mutex  // one line at a time in the log
 	log   *os.File    // nil: no log
 	also  [2]*os.File // where it goes as well: a Service's journal
+	own   [2]int      // where it goes in place of 1 and 2; 0 for those
 	pumps sync.WaitGroup
 	any   bool // a pump was started
 }
 
 // pump passes on what comes from fd, if that is a descriptor: stream 0 to
-// descriptor 1, stream 1 to descriptor 2, and to the log if mode says so.
+// descriptor 1, stream 1 to descriptor 2, or to the app's own, and to the log if mode says so.
 func (o *output) pump(stream, fd int, mode contract.Stream) {
 	if fd <= 0 {
 		return
 	}
 	name := [2]string{"stdout", "stderr"}[stream]
 	o.any = true
-	o.pumps.Go(func() { o.copy(os.NewFile(uintptr(fd), name), stream+1, name, mode == contract.Log, o.also[stream]) })
+	to := stream + 1
+	if o.own[stream] > 0 {
+		to = o.own[stream]
+	}
+	o.pumps.Go(func() { o.copy(os.NewFile(uintptr(fd), name), to, name, mode == contract.Log, o.also[stream]) })
 }
 
 // copy copies until all writers are gone. The log comes first: it does not wait
