@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -217,6 +218,34 @@ func sockets(t *T) {
 	defer c.Close()
 	if got := p.Wait(); got != 0 || !strings.Contains(p.Output(), "1 web\nsocket\n") {
 		t.Errorf("status %d\n%s", got, p.Output())
+	}
+}
+
+// readiness: who has started rkt hears that the pod is ready, and that it stops.
+func readiness(t *T) {
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_ = l.SetReadDeadline(time.Now().Add(rkt.Patience))
+	hear := func(want string) {
+		t.Helper()
+		b := make([]byte, 4096)
+		for text := ""; !strings.Contains("\n"+text, "\n"+want); {
+			n, err := l.Read(b)
+			if text = string(b[:max(n, 0)]); err != nil {
+				t.Fatalf("waiting for %q: %v", want, err)
+			}
+		}
+	}
+	t.Host.Env = append(slices.Clone(t.Host.Env), "NOTIFY_SOCKET="+l.LocalAddr().String())
+	p, _ := t.Start(nil, nil, "trap 'exit 9' TERM; env | grep NOTIFY; "+wait)
+	hear("READY=1")
+	p.Signal(unix.SIGTERM)
+	hear("STOPPING=1")
+	if got := p.Wait(); got != 9 || strings.Contains(p.Output(), "NOTIFY") {
+		t.Errorf("status %d, want 9\n%s", got, p.Output())
 	}
 }
 

@@ -22,6 +22,7 @@ type request struct {
 	app  []string
 	// prepare: it is asked of `rkt prepare`, for run would want more of its caller.
 	prepare bool
+	env     []string // of rkt, beside the usual
 	// manifest is the app in a pod manifest, in place of flags.
 	manifest string
 }
@@ -42,6 +43,7 @@ func requests() []request {
 		pod(contract.NetContained, "--net=default"),
 		{feature: contract.Ports, also: []contract.Feature{contract.NetContained}, pod: []string{"--net=default", "--port=web:tcp:80:8080"}},
 		{feature: contract.Sockets, pod: []string{"--port=web:tcp:80:socket"}, prepare: true},
+		{feature: contract.Notify, env: []string{"NOTIFY_SOCKET=@rkt-stage1test-nobody"}},
 		pod(contract.HostIPC, "--ipc=parent"),
 		pod(contract.PrivateUsers, "--private-users"),
 		app(contract.Capabilities, "--caps-retain=CAP_KILL"),
@@ -102,9 +104,10 @@ func runRequest(t *testing.T, tb *Table, f *Flavor, h *rkt.Host, id string, r re
 		tb.set(row, f.Name, able)
 		return
 	}
-	tb.set(row, f.Name, failed)
 	t.Run(row, func(t *testing.T) {
+		tb.set(row, f.Name, failed)
 		h := h.For(t)
+		h.Env = append(slices.Clone(h.Env), r.env...)
 		pods, mounts := h.Pods(), mountinfo(t)
 		got := h.Rkt(r.args(t, f, id)...)
 		want := `flavor "` + f.Manifest.Name + `" lacks the feature "` + string(lacks) + `"`
