@@ -191,6 +191,7 @@ func (a *acbuild) complete(args []string) error {
 		files = true
 	}
 	if flags.Is(begun) {
+		files = files && strings.Contains(begun, "=") // a value
 		fs.VisitAll(func(f *pflag.Flag) {
 			text := "--" + f.Name
 			if f.NoOptDefVal == "" {
