@@ -15,7 +15,8 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "keep" { // the flavor's own
 		os.Exit(entry.Exit(kvm.Keep(os.Args[2:])))
 	}
+	run := func() (int, error) { return kvm.Run(os.Args[2:]) }
 	os.Exit(entry.Main(os.Args[1:], entry.Points{
-		Run: kvm.Run, Enter: kvm.Enter, Stop: kvm.Stop, GC: kvm.GC, Manifest: kvm.Manifest,
+		Run: run, Enter: kvm.Enter, Stop: kvm.Stop, GC: kvm.GC, Manifest: kvm.Manifest,
 	}))
 }

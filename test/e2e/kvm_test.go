@@ -109,6 +109,9 @@ func TestKVMLife(t *testing.T) {
 	if r := h.Feed(strings.Repeat("0123456789abcde\n", 1<<15), "enter", uuid, "/bin/busybox", "md5sum"); r.Stdout != "8587634f5bdc3853bf69ef9a15cc01a7  -\n" || r.Status != 0 {
 		t.Errorf("enter with half a megabyte: status %d, %q\n%s", r.Status, r.Stdout, r.Stderr)
 	}
+	if r := h.Shell(install.Bin("rkt") + " --dir=" + h.Dir + " enter " + uuid + " /bin/busybox yes | head -c 300000 | wc -c"); r.Out() != "300000" {
+		t.Errorf("enter whose output nobody takes: %q\n%s", r.Stdout, r.Stderr)
+	}
 	if r := h.Rkt("enter", uuid, "/bin/nothing"); r.Status != 254 || !strings.Contains(r.Stderr, "/bin/nothing") {
 		t.Errorf("enter without a program: status %d, %q", r.Status, r.Stderr)
 	}
@@ -142,6 +145,72 @@ func TestKVMKilled(t *testing.T) {
 	h.Must("gc", "--grace-period=0")
 	if r := h.Rkt("status", uuid); r.Status != 254 {
 		t.Errorf("a pod is there after gc: %q", r.Stdout)
+	}
+	h.Gone()
+}
+
+// TestKVMNetwork: the machine is on the same networks as other pods, by IPv4 and IPv6,
+// ports of the host lead into it, and all is given back.
+func TestKVMNetwork(t *testing.T) {
+	kvmHost(t)
+	w := newWorld(t)
+	p := w.pod([]string{"--stage1-name=kvm", "--port=web:tcp:80:8080", "--port=dns:udp:53:8053"}, "tcp::80", "udp::53")
+	native := w.pod(nil, "tcp::80")
+	gateway6 := p.ip6[0][:strings.LastIndex(p.ip6[0], ":")] + ":1"
+	w.answers("the machine, by its address", "172.16.28.1")(w.fromHost("tcp", p.ip[0], 80))
+	w.answers("the machine, by IPv6", gateway6)(w.fromHost("tcp", p.ip6[0], 80))
+	w.answers("a port over loopback", "172.16.28.1")(w.fromHost("tcp", "127.0.0.1", 8080))
+	w.answers("a UDP port from the world", second4)(w.fromSecond("udp", uplink4, 8053))
+	w.answers("a port from the world, IPv6", second6)(w.fromSecond("tcp", uplink6, 8080))
+	w.answers("the machine, from a native pod", native.ip[0])(native.ask("tcp", p.ip[0], 80))
+	w.answers("a native pod, from the machine", p.ip[0])(p.ask("tcp", native.ip[0], 80))
+	w.answers("a native pod, from the machine, IPv6", p.ip6[0])(p.ask("tcp", native.ip6[0], 80))
+	native.end()
+	p.end()
+	w.nothingLeft()
+}
+
+// TestKVMInteractive: the terminal is the app's, with its size.
+func TestKVMInteractive(t *testing.T) {
+	h := kvmHost(t)
+	id := tinyID(t, h)
+	term := h.Type("run", "--stage1-name=kvm", "--net=none", "--interactive", id)
+	term.Send("test -t 0 && test -t 1 && echo on a $((1))terminal\n")
+	term.Expect("on a 1terminal")
+	term.Send("stty size\n")
+	term.Expect("24 80")
+	term.Resize(40, 100)
+	term.Send("while ! stty size | grep '40 100'; do sleep 0.05; done; echo res$((1))zed\n")
+	term.Expect("res1zed")
+	term.Send("sh -c 'trap \"exit 0\" INT; echo sl$((1))ep; while :; do sleep 0.1; done'\n")
+	term.Expect("sl1ep")
+	term.Send("\x03")
+	term.Send("echo sur$((1))ived; exit 5\n")
+	term.Expect("sur1ived")
+	if got := term.Wait(); got != 5 {
+		t.Errorf("exit status %d, want 5", got)
+	}
+	if !term.Echo() {
+		t.Error("rkt left the terminal in raw mode")
+	}
+	h.Gone()
+}
+
+// TestKVMApps: several apps, each within its own limits; the OOM killer takes one and
+// is told of; the output of one that logs is in its log.
+func TestKVMApps(t *testing.T) {
+	h := kvmHost(t)
+	id := tinyID(t, h)
+	file := filepath.Join(t.TempDir(), "uuid")
+	r := h.Rkt("run", "--stage1-name=kvm", "--net=none", "--uuid-file-save="+file,
+		id, "--name=one", "--exec=/bin/sh", "--", "-c", "echo one; hostname; sleep 1; exit 0", "---",
+		id, "--name=two", "--memory=32M", "--exec=/bin/sh", "--", "-c", "cat /sys/fs/cgroup/memory.max; x=xxxxxxxx; while :; do x=$x$x; done")
+	if r.Status != 137 || !strings.Contains(r.Stdout, "one\n") || !strings.Contains(r.Stdout, "33554432\n") {
+		t.Errorf("status %d, want 137; %q\n%s", r.Status, r.Stdout, r.Stderr)
+	}
+	status := h.Must("status", readUUID(t, file)).Stdout
+	if field(status, "app-two") != "137" || field(status, "oom-two") == "" {
+		t.Errorf("status:\n%s", status)
 	}
 	h.Gone()
 }

@@ -57,6 +57,7 @@ func FuzzReplies(f *testing.F) {
 		for _, r := range replies(b) {
 			_ = kernelError(r)
 			parseLink(r.Data)
+			parseAddress(r.Data)
 			parseRoute(r.Data)
 		}
 	})
@@ -217,5 +218,85 @@ func TestValidName(t *testing.T) {
 		if ValidName(name) != want {
 			t.Errorf("%q", name)
 		}
+	}
+}
+
+// TestRedirect: what comes in by one interface leaves by another: a frame that one
+// end of a veth sends is read from the tap, and the other way round.
+func TestRedirect(t *testing.T) {
+	apart(t)
+	ip(t, "link", "add", "one", "type", "veth", "peer", "name", "two")
+	ip(t, "addr", "add", "10.9.8.7/24", "dev", "two")
+	ip(t, "-6", "addr", "add", "fd00::7/64", "dev", "two")
+	ip(t, "link", "set", "one", "up")
+	ip(t, "link", "set", "two", "up")
+	tap, err := OpenTap("tap0")
+	if err != nil {
+		t.Skip(err)
+	}
+	defer unix.Close(tap)
+	c, err := Dial(unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	a, err1 := c.Link("one")
+	b, err2 := c.Link("two")
+	l, err3 := c.Link("tap0")
+	if err := errors.Join(err1, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := c.Addresses(b.Index); err != nil || len(list) != 2 || list[0].String() != "10.9.8.7/24" || list[1].String() != "fd00::7/64" {
+		t.Errorf("addresses %v, %v", list, err)
+	}
+	if list, err := c.Addresses(a.Index); err != nil || len(list) != 0 {
+		t.Errorf("addresses of an interface without: %v, %v", list, err)
+	}
+	if err := c.Do(append(append(Redirect(b.Index, l.Index), Redirect(l.Index, b.Index)...), Change(l.Index, "vm0", 1400), Up(l.Index))...); err != nil {
+		t.Fatal(err)
+	}
+	if out := ip(t, "link", "show", "vm0"); !strings.Contains(out, "mtu 1400") {
+		t.Errorf("the tap: %s", out)
+	}
+	raw, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0xff88) // ETH_P_802_EX1, in network order
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(raw)
+	if err := unix.Bind(raw, &unix.SockaddrLinklayer{Protocol: 0xff88, Ifindex: a.Index}); err != nil {
+		t.Fatal(err)
+	}
+	frame := append([]byte{255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 1, 0x88, 0xb5}, []byte(strings.Repeat("to the tap ", 8))...)
+	if err := unix.Sendto(raw, frame, 0, &unix.SockaddrLinklayer{Ifindex: a.Index}); err != nil {
+		t.Fatal(err)
+	}
+	const header = 10 // struct virtio_net_hdr
+	buf := make([]byte, 2048)
+	for { // IPv6 says things, too
+		fds := []unix.PollFd{{Fd: int32(tap), Events: unix.POLLIN}}
+		if n, err := unix.Poll(fds, 5000); err == nil && n == 0 {
+			t.Fatal("nothing came to the tap")
+		}
+		if n, err := unix.Read(tap, buf); err == nil && bytes.Equal(buf[min(header, n):n], frame) {
+			break
+		}
+	}
+	heard, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0xb588)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(heard)
+	if err := unix.Bind(heard, &unix.SockaddrLinklayer{Protocol: 0xb588, Ifindex: a.Index}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.Write(tap, append(make([]byte, header), frame...)); err != nil {
+		t.Fatal(err)
+	}
+	tv := unix.NsecToTimeval(5e9)
+	if err := unix.SetsockoptTimeval(heard, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := unix.Recvfrom(heard, buf, 0); err != nil || !bytes.Equal(buf[:n], frame) {
+		t.Errorf("from the tap came %d bytes, %v", n, err)
 	}
 }

@@ -20,12 +20,13 @@ const podChannel = 1
 // and takes frames of callers of `enter` to it.
 type link struct {
 	w       *wire.Writer
-	pod     *session
 	event   func(line string) error
 	greeted chan wire.Greeting
 
+	hello bool
+
 	mu      sync.Mutex
-	hello   bool
+	pod     *session // nil before the guest was asked to run it
 	next    uint32
 	entered map[uint32]*caller
 }
@@ -83,10 +84,11 @@ func (l *link) handle(f wire.Frame) error {
 	if !l.hello {
 		return fmt.Errorf("%w: it does not greet", wire.ErrProtocol)
 	}
-	if f.Channel == podChannel {
+	l.mu.Lock()
+	if f.Channel == podChannel && l.pod != nil {
+		l.mu.Unlock()
 		return l.pod.handle(f)
 	}
-	l.mu.Lock()
 	c := l.entered[f.Channel]
 	if f.Kind == wire.Exited || f.Kind == wire.Failed {
 		delete(l.entered, f.Channel)
@@ -99,6 +101,13 @@ func (l *link) handle(f wire.Frame) error {
 		return fmt.Errorf("%w: a frame for nobody", wire.ErrProtocol)
 	}
 	return c.give(f)
+}
+
+// setPod says whose frames those of podChannel are.
+func (l *link) setPod(pod *session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pod = pod
 }
 
 // close ends what callers wait for.

@@ -26,7 +26,7 @@ func hostile(t *testing.T, frames ...wire.Frame) error {
 	defer events.Close()
 	r := &runner{doc: &contract.Pod{Apps: []contract.App{{Name: "app"}}}, events: events, keeper: 42, noted: map[string]string{}}
 	l := &link{w: wire.NewWriter(io.Discard), event: r.event, greeted: make(chan wire.Greeting, 1), entered: map[uint32]*caller{}}
-	l.pod = newSession(l.w, podChannel, "", nil, false, false)
+	l.setPod(newSession(l.w, podChannel, "", nil, false, false))
 	var b []byte
 	for _, f := range frames {
 		b = f.Append(b)

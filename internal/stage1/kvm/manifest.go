@@ -30,7 +30,7 @@ func Manifest() contract.Manifest {
 		},
 		Features: []contract.Feature{
 			contract.MultipleApps, contract.Interactive, contract.ReadOnlyRoot, contract.Volumes,
-			contract.Hostname, contract.DNS, contract.NetNone,
+			contract.Hostname, contract.DNS, contract.NetNone, contract.NetContained, contract.Ports,
 			contract.Capabilities, contract.Ambient, contract.Seccomp, contract.NoNewPrivs, contract.OOMScoreAdj,
 			contract.ProtectedPaths, contract.EventHandlers, contract.Logs,
 			contract.LimitCPU, contract.LimitMemory, contract.LimitPIDs, contract.Rlimits, contract.Sysctls,

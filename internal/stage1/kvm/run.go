@@ -20,21 +20,20 @@ import (
 	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/stage1/appinit/poddir"
 	"github.com/rkt/rkt/internal/stage1/contract"
-	"github.com/rkt/rkt/internal/stage1/kvm/vmm"
 	"github.com/rkt/rkt/internal/stage1/kvm/wire"
 )
 
 // socketName, in the pod's directory, is where `enter` finds `run`.
 const socketName = contract.PrivateDir + "/kvm"
 
-// bootLimit is how long a machine has until its guest greets; one that takes longer
-// hangs. Under emulation a busy host needs a multiple of the usual 2 s.
-const bootLimit = 90 * time.Second
-
 // Run is the `run` entry point: it starts the machine and the pod in it, and stands
-// for the pod until that has ended.
-func Run() (int, error) {
+// for the pod until that has ended. words are what a manifest has behind "run".
+func Run(words []string) (int, error) {
 	runtime.LockOSThread() // with this thread ends the keeper
+	accelerator, err := parseWords(words)
+	if err != nil {
+		return 0, err
+	}
 	doc, err := poddir.Document(".")
 	if err != nil {
 		return 0, err
@@ -58,7 +57,7 @@ func Run() (int, error) {
 		}
 	}
 	r.note(contract.RunLine(os.Getpid(), time.Now().UnixNano()))
-	status, err := r.run(signals)
+	status, err := r.run(accelerator, signals)
 	r.giveBack()
 	return status, err
 }
@@ -67,112 +66,190 @@ type runner struct {
 	doc     *contract.Pod
 	lock    int
 	events  *os.File
-	keeper  int
 	console console
-	pod     *session
+	network *podNetwork // nil without one
 
 	mu       sync.Mutex
+	keeper   int
+	pod      *session          // nil until the guest is there
+	early    []unix.Signal     // until then
 	noted    map[string]string // of the apps: the last kind of event
 	stopping bool
 }
 
-func (r *runner) run(signals chan os.Signal) (int, error) {
+// machine is one that was started, whose guest has greeted.
+type machine struct {
+	link *link
+	lost chan error // what ended the link
+}
+
+func (r *runner) run(accelerator string, signals chan os.Signal) (int, error) {
 	group, err := r.openCgroup()
 	if err != nil {
 		return 0, err
 	}
-	control, theirs, err := socketPair()
-	if err != nil {
+	if r.network, err = openNetwork(r.doc); err != nil {
 		return 0, err
 	}
-	output, consoleEnd, err := socketPair()
-	if err != nil {
-		return 0, err
-	}
-	if r.keeper, err = startKeeper(vmm.TCG, group, theirs, consoleEnd, r.lock, nil); err != nil {
-		return 0, err
-	}
-	theirs.Close()
-	consoleEnd.Close()
-	go r.console.read(endpoint(output.Fd()))
-	r.note(contract.InitLine(r.keeper, time.Now().UnixNano()))
-	failpoint.Hit("kvm/keeper")
-	status, err := r.attend(int(control.Fd()), signals)
-	runtime.KeepAlive(control)
-	runtime.KeepAlive(output)
-	return status, err
-}
-
-// attend speaks to the guest until the pod, or the machine, has ended, of which
-// nothing is left then.
-func (r *runner) attend(control int, signals chan os.Signal) (int, error) {
-	l := &link{w: wire.NewWriter(endpoint(control)), event: r.event, greeted: make(chan wire.Greeting, 1), entered: map[uint32]*caller{}}
-	terminal := r.doc.Interactive && pty.IsTerminal(0)
-	r.pod = newSession(l.w, podChannel, "", nil, terminal, r.readsStdin() && !terminal)
-	l.pod = r.pod
 	go func() {
 		for sig := range signals {
 			r.signal(sig.(unix.Signal))
 		}
 	}()
-	lost := make(chan error, 1)
-	go func() { lost <- l.hear(wire.NewReader(endpoint(control), wire.MaxPayload)) }()
-	status, err := r.live(l, lost)
-	l.close()
-	_ = unix.Kill(r.keeper, unix.SIGKILL)
-	end, werr := wait.For(r.keeper)
-	if errors.Is(err, errGone) {
-		// Killed, by `stop --force` or the kernel; or it has said why.
-		if status, err = end, werr; end != 128+int(unix.SIGKILL) && err == nil {
-			err = r.console.explain(fmt.Errorf("cannot run pod %s: the virtual machine has ended with status %d", r.doc.UUID, end))
+	var m *machine
+	for _, try := range tries(accelerator) {
+		began := time.Now()
+		m, err = r.boot(try, group)
+		if again := try.found(err == nil, time.Since(began)); err == nil || !again || r.isStopping() {
+			break
 		}
-		r.pod.end(status, nil)
-		<-r.pod.ended
+		if err := renew(r.doc); err != nil {
+			return 0, err
+		}
 	}
-	return status, err
+	if err != nil {
+		return 0, err
+	}
+	return r.attend(m)
 }
 
-// errGone is the machine's end.
-var errGone = errors.New("the virtual machine is gone")
-
-func (r *runner) live(l *link, lost chan error) (int, error) {
-	gone := func(err error) error {
-		if errors.Is(err, wire.ErrProtocol) {
-			return r.console.explain(fmt.Errorf("cannot trust the guest of pod %s: %w", r.doc.UUID, err))
-		}
-		return errGone
+// boot starts the keeper and waits for the guest's greeting. With an error there is
+// no keeper any more.
+func (r *runner) boot(try try, group int) (*machine, error) {
+	control, theirs, err := socketPair()
+	if err != nil {
+		return nil, err
 	}
+	output, consoleEnd, err := socketPair()
+	if err != nil {
+		return nil, err
+	}
+	keeper, err := startKeeper(try.accelerator, group, theirs, consoleEnd, r.lock, r.network.devices())
+	if err != nil {
+		return nil, err
+	}
+	theirs.Close()
+	consoleEnd.Close()
+	r.mu.Lock()
+	r.keeper = keeper
+	r.mu.Unlock()
+	r.note(contract.InitLine(keeper, time.Now().UnixNano()))
+	failpoint.Hit("kvm/keeper")
+	go r.console.read(output)
+	l := &link{w: wire.NewWriter(endpoint(control.Fd())), event: r.event, greeted: make(chan wire.Greeting, 1), entered: map[uint32]*caller{}}
+	m := &machine{link: l, lost: make(chan error, 1)}
+	go func() {
+		m.lost <- l.hear(wire.NewReader(endpoint(control.Fd()), wire.MaxPayload))
+		runtime.KeepAlive(control)
+	}()
 	select {
 	case g := <-l.greeted:
-		if g.Version != wire.Version {
-			return 0, fmt.Errorf("cannot run pod %s: the guest speaks version %d of the protocol, this is %d", r.doc.UUID, g.Version, wire.Version)
+		if g.Version == wire.Version {
+			return m, nil
 		}
-	case err := <-lost:
-		return 0, gone(err)
-	case <-time.After(bootLimit):
-		return 0, r.console.explain(fmt.Errorf("cannot run pod %s: its virtual machine did not come up within %v", r.doc.UUID, bootLimit))
+		err = fmt.Errorf("cannot run pod %s: the guest speaks version %d of the protocol, this is %d", r.doc.UUID, g.Version, wire.Version)
+	case err = <-m.lost:
+		_, err = r.gone(0, err)
+		return nil, err
+	case <-time.After(try.limit):
+		err = r.console.explain(fmt.Errorf("cannot run pod %s: its virtual machine did not come up within %v (%s)", r.doc.UUID, try.limit, try.accelerator))
 	}
-	m := wire.Machine{Pod: string(guestDocument(r.doc).Encode()), Time: time.Now().UnixNano(), Logs: logged(r.doc)}
-	if err := l.w.Write(wire.Frame{Kind: wire.Boot, Payload: m.Encode()}); err != nil {
-		return 0, errGone
+	_, _ = r.end()
+	return nil, err
+}
+
+// end ends the machine, of which nothing is left then, and returns the keeper's
+// status.
+func (r *runner) end() (int, error) {
+	r.mu.Lock()
+	keeper := r.keeper
+	r.keeper = 0
+	r.mu.Unlock()
+	if keeper == 0 {
+		return 0, errors.New("cannot end a virtual machine that has ended")
+	}
+	_ = unix.Kill(keeper, unix.SIGKILL)
+	return wait.For(keeper)
+}
+
+// gone is what a machine's end by itself means. A killed one has the status of that;
+// what else there is to say is the keeper's.
+func (r *runner) gone(status int, cause error) (int, error) {
+	end, err := r.end()
+	switch {
+	case errors.Is(cause, wire.ErrProtocol):
+		return 0, r.console.explain(fmt.Errorf("cannot trust the guest of pod %s: %w", r.doc.UUID, cause))
+	case err != nil:
+		return 0, err
+	case end == 128+int(unix.SIGKILL):
+		return end, errKilled
+	}
+	return 0, r.console.explain(fmt.Errorf("cannot run pod %s: its virtual machine has ended with status %d", r.doc.UUID, end))
+}
+
+// errKilled is a machine that `stop --force`, or somebody else, has killed.
+var errKilled = errors.New("the virtual machine was killed")
+
+// attend has the guest run the pod, until that, or the machine, has ended, of which
+// nothing is left then.
+func (r *runner) attend(m *machine) (int, error) {
+	l := m.link
+	terminal := r.doc.Interactive && pty.IsTerminal(0)
+	pod := newSession(l.w, podChannel, "", nil, terminal, r.readsStdin() && !terminal)
+	defer l.close()
+	status, err := r.live(m, pod)
+	if err == nil {
+		_, err = r.end()
+		return status, err
+	}
+	pod.end(0, nil) // the terminal is the caller's again, before there is a word
+	<-pod.ended
+	var lost *lostError
+	if errors.As(err, &lost) {
+		if status, err = r.gone(0, lost.error); err == errKilled {
+			err = nil
+		}
+		return status, err
+	}
+	_, werr := r.end()
+	return 0, errors.Join(err, werr)
+}
+
+// lostError is the end of the link to a guest.
+type lostError struct{ error }
+
+func (r *runner) live(m *machine, pod *session) (int, error) {
+	l := m.link
+	boot := wire.Machine{Pod: string(guestDocument(r.doc).Encode()), Time: time.Now().UnixNano(), Logs: logged(r.doc)}
+	r.network.describe(&boot)
+	if err := l.w.Write(wire.Frame{Kind: wire.Boot, Payload: boot.Encode()}); err != nil {
+		return 0, &lostError{<-m.lost}
 	}
 	listen, err := listenAt(socketName)
 	if err != nil {
 		return 0, err
 	}
 	defer os.Remove(socketName)
-	if err := r.pod.start(); err != nil {
+	l.setPod(pod)
+	if err := pod.start(); err != nil {
 		return 0, err
+	}
+	r.mu.Lock()
+	r.pod = pod
+	early := r.early
+	r.mu.Unlock()
+	for _, sig := range early {
+		pod.signal(sig)
 	}
 	go l.serve(listen)
 	select {
-	case <-r.pod.ended:
-		if r.pod.err != nil {
-			return 0, fmt.Errorf("cannot run pod %s in its virtual machine: %w", r.doc.UUID, r.pod.err)
+	case <-pod.ended:
+		if pod.err != nil {
+			return 0, fmt.Errorf("cannot run pod %s in its virtual machine: %w", r.doc.UUID, pod.err)
 		}
-		return r.pod.status, nil
-	case err := <-lost:
-		return 0, gone(err)
+		return pod.status, nil
+	case err := <-m.lost:
+		return 0, &lostError{err}
 	}
 }
 
@@ -192,11 +269,29 @@ func (r *runner) signal(sig unix.Signal) {
 	r.mu.Lock()
 	first := sig == unix.SIGTERM && !r.stopping
 	r.stopping = r.stopping || first
+	pod := r.pod
+	if pod == nil {
+		r.early = append(r.early, sig)
+	}
 	r.mu.Unlock()
 	if first {
-		time.AfterFunc(time.Duration(r.doc.StopSeconds)*time.Second+grace, func() { _ = unix.Kill(r.keeper, unix.SIGKILL) })
+		time.AfterFunc(time.Duration(r.doc.StopSeconds)*time.Second+grace, func() {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if r.keeper > 0 {
+				_ = unix.Kill(r.keeper, unix.SIGKILL)
+			}
+		})
 	}
-	r.pod.signal(sig)
+	if pod != nil {
+		pod.signal(sig)
+	}
+}
+
+func (r *runner) isStopping() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stopping
 }
 
 // grace is what a guest has beside its apps' time to end.
@@ -266,7 +361,11 @@ func (r *runner) openCgroup() (int, error) {
 	return cgroup.Open(r.doc.Cgroup + own)
 }
 
+// giveBack gives back what the pod has of the host's.
 func (r *runner) giveBack() {
+	if err := r.network.release(); err != nil {
+		fmt.Fprintln(os.Stderr, "stage1:", err)
+	}
 	if err := cgroup.RemoveAll(r.doc.CgroupDirs(), r.doc.Aside()); err != nil {
 		fmt.Fprintln(os.Stderr, "stage1:", err)
 	}
@@ -315,10 +414,11 @@ type console struct {
 
 const consoleKept = 4 << 10
 
-func (c *console) read(in endpoint) {
+func (c *console) read(f *os.File) {
+	defer f.Close()
 	buf := make([]byte, 4096)
 	for {
-		n, err := in.Read(buf)
+		n, err := endpoint(f.Fd()).Read(buf)
 		if err != nil {
 			return
 		}

@@ -73,8 +73,8 @@ func (s *session) start() error {
 	return nil
 }
 
-// pump passes on what the process writes. A caller that takes no more does not stop
-// it: the rest is dropped.
+// pump passes on what the process writes. When the caller takes no more, the process
+// learns of it as it would of a pipe that nobody reads.
 func (s *session) pump(i int) {
 	stream := byte(wire.Stdout + i)
 	gone := false
@@ -85,6 +85,7 @@ func (s *session) pump(i int) {
 		}
 		if !gone && pty.WriteAll(i+1, b) != nil {
 			gone = true
+			_ = s.w.Write(wire.Frame{Kind: wire.End, Channel: s.channel, Stream: stream})
 			if s.request.Terminal { // nobody sees the app any more
 				s.signal(unix.SIGHUP)
 			}

@@ -122,6 +122,18 @@ func layRoot(app *contract.App) (int, error) {
 	return overlay.New(fds[2:], fds[0], fds[1], unix.MOUNT_ATTR_NODEV, "volatile")
 }
 
+// renew lets the apps' overlays, of which nothing was used, be mounted once more: a
+// volatile one says in its work directory that it was (overlayfs.rst, "Volatile
+// mount").
+func renew(doc *contract.Pod) error {
+	for i := range doc.Apps {
+		if err := os.RemoveAll(filepath.Join(doc.Apps[i].Work, "work", "incompat")); err != nil {
+			return fmt.Errorf("cannot mount the root of app %q once more: %w", doc.Apps[i].Name, err)
+		}
+	}
+	return nil
+}
+
 // layVolume mounts a volume's source at a new place. What the guest may not do with
 // it the host does not let it.
 func layVolume(m *contract.Mount, at string) error {

@@ -21,6 +21,7 @@ import (
 	"github.com/rkt/rkt/internal/stage1/appinit/poddir"
 	"github.com/rkt/rkt/internal/stage1/contract"
 	"github.com/rkt/rkt/internal/stage1/machine"
+	"github.com/rkt/rkt/internal/stage1/networks"
 	"github.com/rkt/rkt/internal/stage1/notify"
 )
 
@@ -98,7 +99,7 @@ func Run() (int, error) {
 	if err := r.removeCgroups(); err != nil {
 		fmt.Fprintln(os.Stderr, "stage1:", err)
 	}
-	if err := LeaveNetworks(os.Getenv(contract.EnvNetwork), network); err != nil {
+	if err := networks.Leave(os.Getenv(contract.EnvNetwork), network); err != nil {
 		fmt.Fprintln(os.Stderr, "stage1:", err)
 	}
 	if err := forgotten(); err != nil {

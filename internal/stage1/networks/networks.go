@@ -66,3 +66,19 @@ func Released(word string, err error) error {
 	}
 	return err
 }
+
+// Leave has the program (contract.EnvNetwork) give back what the pod held
+// of networks, and returns when that is done, which is before the program ends.
+// fd leads to one that is there already, or is negative.
+func Leave(program string, fd int) error {
+	if program == "" {
+		return nil
+	}
+	if fd >= 0 && unix.Send(fd, []byte(contract.NetworkRelease), unix.MSG_NOSIGNAL) == nil {
+		if word, err := Hear(fd); word != "" {
+			return Released(word, err)
+		}
+	}
+	// It is not there, or no more.
+	return Release(program, "", []string{"GOMAXPROCS=1"})
+}

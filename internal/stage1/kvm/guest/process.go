@@ -163,7 +163,11 @@ func (p *process) handle(f wire.Frame) error {
 	case wire.Data:
 		return p.in.Put(f.Payload)
 	case wire.End:
-		p.in.End()
+		if f.Stream == wire.Stdin {
+			p.in.End()
+		} else {
+			p.out[f.Stream-1].Close()
+		}
 	case wire.Credit:
 		if f.Stream != wire.Stdin {
 			return p.out[f.Stream-1].Credit(f.Taken())

@@ -56,7 +56,8 @@ const (
 	Exited
 	// Data are bytes of a stream.
 	Data
-	// End says that a stream has no more.
+	// End says that a stream has no more; from who receives it, that nobody takes
+	// any more.
 	End
 	// Credit says that bytes of a stream have been taken (4 bytes: how many).
 	Credit
