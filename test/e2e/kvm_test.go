@@ -205,7 +205,7 @@ func TestKVMApps(t *testing.T) {
 	r := h.Rkt("run", "--stage1-name=kvm", "--net=none", "--uuid-file-save="+file,
 		id, "--name=one", "--exec=/bin/sh", "--", "-c", "echo one; hostname; sleep 1; exit 0", "---",
 		id, "--name=two", "--memory=32M", "--exec=/bin/sh", "--", "-c", "cat /sys/fs/cgroup/memory.max; x=xxxxxxxx; while :; do x=$x$x; done")
-	if r.Status != 137 || !strings.Contains(r.Stdout, "one\n") || !strings.Contains(r.Stdout, "33554432\n") {
+	if r.Status != 137 || !strings.Contains(r.Stdout, "one\n") || !strings.Contains(r.Stdout, "31997952\n") {
 		t.Errorf("status %d, want 137; %q\n%s", r.Status, r.Stdout, r.Stderr)
 	}
 	status := h.Must("status", readUUID(t, file)).Stdout

@@ -31,17 +31,27 @@ const foundFile = "/run/rkt/kvm"
 
 const works = "works"
 
-// parseWords reads what a manifest has behind "run".
-func parseWords(words []string) (accelerator string, err error) {
-	accelerator = "auto"
+// options are what a manifest may say behind "run".
+type options struct {
+	accelerator string // auto, kvm or tcg
+	times       bool   // say how long the parts of a start took
+}
+
+// parseWords reads them.
+func parseWords(words []string) (options, error) {
+	o := options{accelerator: "auto"}
 	for _, w := range words {
 		value, ok := strings.CutPrefix(w, "--accelerator=")
-		if !ok || value != "auto" && value != string(vmm.KVM) && value != string(vmm.TCG) {
-			return "", fmt.Errorf("cannot start: %q is none of --accelerator=auto, kvm or tcg", w)
+		switch {
+		case ok && (value == "auto" || value == string(vmm.KVM) || value == string(vmm.TCG)):
+			o.accelerator = value
+		case w == "--times":
+			o.times = true
+		default:
+			return o, fmt.Errorf("cannot start: %q is neither --accelerator=auto, kvm or tcg, nor --times", w)
 		}
-		accelerator = value
 	}
-	return accelerator, nil
+	return o, nil
 }
 
 // A try is one way to start a machine.

@@ -14,8 +14,8 @@ func TestParseWords(t *testing.T) {
 		want  string
 	}{{nil, "auto"}, {[]string{"--accelerator=auto"}, "auto"}, {[]string{"--accelerator=kvm"}, "kvm"}, {[]string{"--accelerator=tcg"}, "tcg"},
 		{[]string{"--accelerator=xen"}, ""}, {[]string{"kvm"}, ""}, {[]string{"--accelerator="}, ""}} {
-		if got, err := parseWords(c.words); got != c.want || (err == nil) != (c.want != "") {
-			t.Errorf("%q: %q, %v", c.words, got, err)
+		if got, err := parseWords(c.words); err == nil && got.accelerator != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("%q: %+v, %v", c.words, got, err)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -30,7 +31,7 @@ const socketName = contract.PrivateDir + "/kvm"
 // for the pod until that has ended. words are what a manifest has behind "run".
 func Run(words []string) (int, error) {
 	runtime.LockOSThread() // with this thread ends the keeper
-	accelerator, err := parseWords(words)
+	opts, err := parseWords(words)
 	if err != nil {
 		return 0, err
 	}
@@ -45,7 +46,7 @@ func Run(words []string) (int, error) {
 	if _, err := installed(); err != nil {
 		return 0, err
 	}
-	r := &runner{doc: doc, lock: lock, noted: map[string]string{}}
+	r := &runner{doc: doc, lock: lock, noted: map[string]string{}, times: opts.times}
 	if r.events, err = os.OpenFile(contract.EventsFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o644); err != nil {
 		return 0, fmt.Errorf("cannot note the pod's events: %w", err)
 	}
@@ -57,7 +58,7 @@ func Run(words []string) (int, error) {
 		}
 	}
 	r.note(contract.RunLine(os.Getpid(), time.Now().UnixNano()))
-	status, err := r.run(accelerator, signals)
+	status, err := r.run(opts.accelerator, signals)
 	r.giveBack()
 	return status, err
 }
@@ -68,6 +69,8 @@ type runner struct {
 	events  *os.File
 	console console
 	network *podNetwork // nil without one
+	times   bool        // to be printed
+	greeted time.Time
 
 	mu       sync.Mutex
 	keeper   int
@@ -116,6 +119,7 @@ func (r *runner) run(accelerator string, signals chan os.Signal) (int, error) {
 // boot starts the keeper and waits for the guest's greeting. With an error there is
 // no keeper any more.
 func (r *runner) boot(try try, group int) (*machine, error) {
+	began := time.Now()
 	control, theirs, err := socketPair()
 	if err != nil {
 		return nil, err
@@ -145,6 +149,7 @@ func (r *runner) boot(try try, group int) (*machine, error) {
 	select {
 	case g := <-l.greeted:
 		if g.Version == wire.Version {
+			r.printTimes(time.Since(began), g)
 			return m, nil
 		}
 		err = fmt.Errorf("cannot run pod %s: the guest speaks version %d of the protocol, this is %d", r.doc.UUID, g.Version, wire.Version)
@@ -156,6 +161,17 @@ func (r *runner) boot(try try, group int) (*machine, error) {
 	}
 	_, _ = r.end()
 	return nil, err
+}
+
+// printTimes says how long the parts of a boot took: what is not the guest's own is
+// that of the machine's programs.
+func (r *runner) printTimes(all time.Duration, g wire.Greeting) {
+	if r.greeted = time.Now(); !r.times {
+		return
+	}
+	ms := func(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) + " ms" }
+	fmt.Fprintf(os.Stderr, "stage1: programs and firmware %s, kernel %s, modules %s, port %s\n", ms(all-time.Duration(g.Port)),
+		ms(time.Duration(g.Kernel)), ms(time.Duration(g.Modules-g.Kernel)), ms(time.Duration(g.Port-g.Modules)))
 }
 
 // end ends the machine, of which nothing is left then, and returns the keeper's
@@ -307,7 +323,7 @@ func (r *runner) event(line string) error {
 			return fmt.Errorf("%w: an event of no app", wire.ErrProtocol)
 		}
 		r.mu.Lock()
-		before := r.noted[name]
+		before, keeper := r.noted[name], r.keeper
 		r.mu.Unlock()
 		after, text := before, ""
 		switch {
@@ -316,7 +332,10 @@ func (r *runner) event(line string) error {
 		case a.OOMKills > 0 && before == "started":
 			text = contract.OOMLine(name, a.OOMKills, now)
 		case !a.Started.IsZero() && before == "":
-			after, text = "started", contract.StartedLine(name, r.keeper, now)
+			after, text = "started", contract.StartedLine(name, keeper, now)
+			if r.times {
+				fmt.Fprintf(os.Stderr, "stage1: app %s after %d ms more\n", name, time.Since(r.greeted).Milliseconds())
+			}
 		default:
 			return fmt.Errorf("%w: an event out of turn", wire.ErrProtocol)
 		}
