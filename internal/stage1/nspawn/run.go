@@ -17,6 +17,7 @@ import (
 	"github.com/rkt/rkt/internal/stage1/assemble"
 	"github.com/rkt/rkt/internal/stage1/contract"
 	"github.com/rkt/rkt/internal/stage1/native"
+	"github.com/rkt/rkt/internal/stage1/networks"
 )
 
 // Run is the `run` entry point: it puts the pod together, has systemd-nspawn boot
@@ -163,7 +164,7 @@ func (r *runner) giveBack() {
 	failpoint.Hit("nspawn/ended")
 	for _, err := range []error{
 		removeCgroups(r.doc),
-		native.LeaveNetworks(os.Getenv(contract.EnvNetwork), r.network),
+		networks.Leave(os.Getenv(contract.EnvNetwork), r.network),
 		forgotten(),
 	} {
 		if err != nil {
