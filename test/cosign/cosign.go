@@ -25,6 +25,9 @@ import (
 	"io"
 	"net/http"
 	"strings"
+
+	"golang.org/x/crypto/nacl/secretbox"
+	"golang.org/x/crypto/scrypt"
 )
 
 // The media types and annotations of the formats.
@@ -69,6 +72,28 @@ func NewKey(kind string) (Key, error) {
 func (k Key) Public() (string, error) {
 	der, err := x509.MarshalPKIXPublicKey(k.signer.Public())
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), err
+}
+
+// Sealed is what cosign writes into cosign.key: the private key, by a password.
+func (k Key) Sealed(password string) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(k.signer)
+	if err != nil {
+		return nil, err
+	}
+	salt, nonce := make([]byte, 32), [24]byte{}
+	_, _ = rand.Read(salt)
+	_, _ = rand.Read(nonce[:])
+	const n, r, p = 1 << 15, 8, 1
+	derived, err := scrypt.Key([]byte(password), salt, n, r, p, 32)
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(map[string]any{
+		"kdf":        map[string]any{"name": "scrypt", "params": map[string]int{"N": n, "r": r, "p": p}, "salt": salt},
+		"cipher":     map[string]any{"name": "nacl/secretbox", "nonce": nonce[:]},
+		"ciphertext": secretbox.Seal(nil, der, &nonce, (*[32]byte)(derived)),
+	})
+	return pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED SIGSTORE PRIVATE KEY", Bytes: text}), err
 }
 
 // Sign signs m.

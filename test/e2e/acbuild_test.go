@@ -5,9 +5,15 @@
 package e2e
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rkt/rkt/test/cosign"
 	"github.com/rkt/rkt/test/gpg"
 	"github.com/rkt/rkt/test/images"
 	"github.com/rkt/rkt/test/registry"
@@ -35,6 +42,18 @@ func acbuild(t *testing.T, h *rkt.Host, dir string, args ...string) string {
 		t.Fatalf("acbuild %q: %v\n%s", args, err, said.String())
 	}
 	return strings.TrimSpace(string(out))
+}
+
+// acbuildFails runs it likewise, must see it fail, and gives what it says.
+func acbuildFails(t *testing.T, h *rkt.Host, dir string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(install.Bin("acbuild"), append(append([]string{"--dir=" + h.Dir}, h.Flags[1:]...), args...)...)
+	cmd.Dir, cmd.Env = dir, h.Env
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		t.Errorf("acbuild %q succeeds:\n%s", args, out)
+	}
+	return string(out)
 }
 
 // example copies an example's scripts to dir.
@@ -192,18 +211,137 @@ func TestBuildNginx(t *testing.T) {
 	acbuild(t, h, dir, "begin", "--build-mode=oci", "oci:images:nginx")
 	id := acbuild(t, h, dir, "write", "--to-store=example.com/nginx:built")
 	acbuild(t, h, dir, "end")
-	aci := filepath.Join(dir, "nginx.aci")
-	for _, name := range []string{aci, "docker://example.com/nginx:built", id} {
-		file := filepath.Join(t.TempDir(), "uuid")
-		args := []string{"run", "--net=host", "--uuid-file-save=" + file, name}
-		if name != aci {
-			args = append([]string{"--insecure-options=none"}, args...)
-		}
-		p := h.Start(args...)
-		listening(t, p, "127.0.0.1:8081")
-		answers(t, "http://127.0.0.1:8081/", "built by acbuild")
-		h.Must("stop", readUUID(t, file))
-		p.Wait()
-		h.Gone()
+	for _, name := range []string{"docker://example.com/nginx:built", id} {
+		serveNginx(t, h, name)
 	}
+	h.Must("image", "rm", id)
+	t.Run("aci", func(t *testing.T) { signedACI(t, h, dir) })
+	for _, token := range []bool{false, true} {
+		t.Run(fmt.Sprintf("oci, token %v", token), func(t *testing.T) { signedOCI(t, h, dir, token) })
+	}
+}
+
+// serveNginx runs an image of nginx's on the word of a key, or a digest.
+func serveNginx(t *testing.T, h *rkt.Host, image string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "uuid")
+	p := h.Start("--insecure-options=none", "run", "--net=host", "--uuid-file-save="+file, image)
+	listening(t, p, "127.0.0.1:8081")
+	answers(t, "http://127.0.0.1:8081/", "built by acbuild")
+	h.Must("stop", readUUID(t, file))
+	p.Wait()
+	h.Gone()
+}
+
+// signedACI: the ACI is taken on the word of a key that has a password.
+func signedACI(t *testing.T, h *rkt.Host, dir string) {
+	keys := gpg.New(t)
+	secret, public := filepath.Join(dir, "secret.asc"), filepath.Join(dir, "key.asc")
+	keys.Run(nil, "--batch", "--pinentry-mode=loopback", "--passphrase=pass word", "--quick-generate-key", "Nginx <nginx@example.com>", "rsa2048", "sign", "1y")
+	fpr := keys.Fingerprints("nginx@example.com")[0]
+	err := errors.Join(os.WriteFile(secret, keys.Run(nil, "--batch", "--pinentry-mode=loopback", "--passphrase=pass word", "--armor", "--export-secret-keys", fpr), 0o600),
+		os.WriteFile(public, keys.Export(fpr), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	aci := filepath.Join(dir, "nginx.aci")
+	acbuild(t, h, dir, "begin", "./nginx.aci")
+	env := h.Env
+	defer func() { h.Env = env }()
+	h.Env = append(env[:len(env):len(env)], "ACBUILD_PASSWORD=guess")
+	if r := acbuildFails(t, h, dir, "write", "--overwrite", "--sign="+secret, "nginx.aci"); !strings.Contains(r, "password") {
+		t.Errorf("with another password: %s", r)
+	}
+	h.Env[len(env)] = "ACBUILD_PASSWORD=pass word"
+	acbuild(t, h, dir, "write", "--overwrite", "--sign="+secret, "nginx.aci")
+	acbuild(t, h, dir, "end")
+	if r := secured(h, "fetch", aci); r.Status != 254 {
+		t.Errorf("without trust: status %d\n%s", r.Status, r.Stderr)
+	}
+	h.Must("trust", "--prefix=example.com/nginx", "--skip-fingerprint-review", public)
+	serveNginx(t, h, aci)
+}
+
+// signedOCI: the OCI image goes to a registry that asks who comes, signed by
+// cosign's key, which has a password, and comes from there on the word of the key.
+func signedOCI(t *testing.T, h *rkt.Host, dir string, token bool) {
+	key, err := cosign.NewKey("P-256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := key.Sealed("pass word")
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := key.Public()
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, pub := filepath.Join(dir, "cosign.key"), filepath.Join(dir, "cosign.pub")
+	if err := errors.Join(os.WriteFile(secret, sealed, 0o600), os.WriteFile(pub, []byte(public), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	behind, stop, err := registry.StartDistribution(t.TempDir())
+	if err != nil {
+		t.Skipf("needs docker-registry: %v", err)
+	}
+	t.Cleanup(stop)
+	door := httptest.NewServer(guard(token, httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: behind})))
+	t.Cleanup(door.Close)
+	addr := strings.TrimPrefix(door.URL, "http://")
+	name := "docker://" + addr + "/nginx:v1"
+
+	acbuild(t, h, dir, "begin", "--build-mode=oci", "oci:images:nginx")
+	env := h.Env
+	defer func() { h.Env = env }()
+	h.Env = append(env[:len(env):len(env)], "COSIGN_PASSWORD=pass word")
+	if r := acbuildFails(t, h, dir, "push", "--insecure", "--sign="+secret, name); !strings.Contains(r, "401") || !strings.Contains(r, "auth.d") {
+		t.Errorf("without credentials: %s", r)
+	}
+	auth := filepath.Join(h.LocalConfig(), "auth.d")
+	text := `{"rktKind":"dockerAuth","rktVersion":"v1","registries":["` + addr + `"],"credentials":{"user":"user","password":"secret"}}`
+	if err := errors.Join(os.MkdirAll(auth, 0o700), os.WriteFile(filepath.Join(auth, "test.json"), []byte(text), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	h.Env[len(env)] = "COSIGN_PASSWORD=guess"
+	if r := acbuildFails(t, h, dir, "push", "--insecure", "--sign="+secret, name); !strings.Contains(r, "the password is wrong") {
+		t.Errorf("with another password: %s", r)
+	}
+	h.Env[len(env)] = "COSIGN_PASSWORD=pass word"
+	acbuild(t, h, dir, "push", "--insecure", "--sign="+secret, name)
+	acbuild(t, h, dir, "end")
+	if r := secured(h, "fetch", name); r.Status != 254 {
+		t.Errorf("without trust: status %d\n%s", r.Status, r.Stderr)
+	}
+	h.Must("trust", "--prefix=docker://"+addr+"/nginx", "--skip-fingerprint-review", pub)
+	serveNginx(t, h, name)
+}
+
+// guard lets user "user" with password "secret" to what is behind it, by basic
+// authentication or for a token.
+func guard(token bool, behind http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, pass, _ := r.BasicAuth()
+		known := user == "user" && pass == "secret"
+		switch {
+		case r.URL.Path == "/token" && known:
+			// A ticket is for what it was asked for.
+			_ = json.NewEncoder(w).Encode(map[string]string{"token": "ticket " + r.URL.Query().Get("scope")})
+			return
+		case token && strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ticket repository:nginx:"):
+			if r.Method == http.MethodGet || r.Method == http.MethodHead || strings.Contains(r.Header.Get("Authorization"), "push") {
+				behind.ServeHTTP(w, r)
+				return
+			}
+			w.Header().Set("Www-Authenticate", `Bearer realm="http://`+r.Host+`/token",service="s",scope="repository:nginx:pull,push"`)
+		case !token && known:
+			behind.ServeHTTP(w, r)
+			return
+		case token:
+			w.Header().Set("Www-Authenticate", `Bearer realm="http://`+r.Host+`/token",service="s"`)
+		default:
+			w.Header().Set("Www-Authenticate", `Basic realm="r"`)
+		}
+		w.WriteHeader(http.StatusUnauthorized)
+	})
 }

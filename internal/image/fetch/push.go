@@ -119,6 +119,7 @@ func push(ctx context.Context, opt Options, req wire.PushRequest, up Upload) err
 	}()
 	var reply wire.PushReply
 	rerr := wire.NewReceiver(outR).Receive(&reply)
+	_ = outR.Close() // one that goes on talking must not be waited for
 	werr := proc.Wait()
 	switch {
 	case ctx.Err() != nil:

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/image/fetch/wire"
 	"github.com/rkt/rkt/internal/image/source/retry"
 	"github.com/rkt/rkt/internal/image/source/transfer"
@@ -218,7 +219,8 @@ func (e *endpoint) notTaken(resp *http.Response, path string) error {
 	err := e.refused(resp, path)
 	switch resp.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed:
-		return &refusal{fmt.Errorf("registry %s does not let us write to %s (%d)", e.host, e.repo, resp.StatusCode)}
+		return &refusal{hint.Wrap(fmt.Errorf("registry %s does not let us write to %s (%d)", e.host, e.repo, resp.StatusCode),
+			"put credentials into rkt's auth.d or log in with docker or podman")}
 	}
 	return err
 }
