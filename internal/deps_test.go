@@ -82,7 +82,7 @@ var imports = []struct{ pkg, may, why string }{
 	{"stage1/notify", "", "what the service manager is told, by stage0 and by a flavor"},
 	{"stage1/fly/...", "stage1/contract stage1/appinit/... stage1/fly/... linux/...", "a flavor sees the contract, appinit and the floor"},
 	{"stage1/native/...", "stage1/machine stage1/networks stage1/notify stage1/contract stage1/appinit/... stage1/native/... linux/...", "a flavor sees the contract, appinit and the floor"},
-	{"stage1/nspawn/...", "stage1/assemble stage1/machine stage1/native stage1/networks stage1/contract stage1/appinit/... stage1/nspawn/... linux/...",
+	{"stage1/nspawn/...", "stage1/assemble stage1/machine stage1/native stage1/networks stage1/notify stage1/contract stage1/appinit/... stage1/nspawn/... linux/...",
 		"does stage0's part, too, and has native's supervisor for each app"},
 
 	{"build/manifest", "image image/aci image/ociconfig", "what an image says of itself: pure"},

@@ -27,6 +27,7 @@ type Handed struct {
 	// 2 among them.
 	Groups []int
 	Log    *os.File // nil for none
+	Notify int      // a socket by which the app says how it is; 0 for none
 }
 
 // Roots mounts the root of each app, attached nowhere yet, for flavors that
@@ -75,7 +76,7 @@ func (a *Assembly) Hand() ([]Handed, error) {
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, Handed{Root: root, Groups: append(app.groups, procs), Log: app.log})
+		list = append(list, Handed{Root: root, Groups: append(app.groups, procs), Log: app.log, Notify: app.notify})
 	}
 	return list, nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/rkt/rkt/internal/stage1/contract"
 	machined "github.com/rkt/rkt/internal/stage1/machine"
 	"github.com/rkt/rkt/internal/stage1/native"
+	"github.com/rkt/rkt/internal/stage1/notify"
 )
 
 // runner is `run` while the pod lives. Only attend, in one goroutine, changes it.
@@ -29,7 +30,8 @@ type runner struct {
 	handed       []assemble.Handed // in the document's order
 	events       *os.File
 	network      int
-	nspawn       int // pid
+	relay        *notify.Relay // to the service manager; nil without
+	nspawn       int           // pid
 	heard        chan string
 	signals      chan os.Signal
 	news         chan event
@@ -216,12 +218,16 @@ func (r *runner) hello(e event) error {
 		now := time.Now().UnixNano()
 		r.note(contract.InitLine(r.init, now))
 		if program := os.Getenv(contract.EnvMachine); program != "" {
-			pid, err := machined.Register(program, "", fmt.Sprint(r.init))
-			if err != nil {
-				fmt.Fprintln(os.Stderr, "stage1:", err)
-			} else {
-				go func() { _, _ = wait.For(pid) }()
-			}
+			leader := fmt.Sprint(r.init)
+			go func() {
+				pid, err := machined.Register(program, "", leader)
+				if err == nil {
+					_, err = wait.For(pid)
+				}
+				if err != nil {
+					fmt.Fprintln(os.Stderr, "stage1:", err)
+				}
+			}()
 		}
 	}
 	if err := r.give(a.ctl, a.index); err != nil {
@@ -240,6 +246,7 @@ func (r *runner) said(e event) {
 		a.started = true
 		// One that has ended already has no pid any more.
 		r.note(contract.StartedLine(e.app, pidfd.PID(e.fd), e.m.Time))
+		onHost(func() { r.relay.Started(e.app) })
 	case contract.MessageExited:
 		r.exited(a, e.app, e.m.Number, e.m.Time)
 	case contract.MessageTTY:
@@ -332,6 +339,7 @@ func (r *runner) stop() {
 	}
 	if !r.stopping {
 		r.stopping = true
+		onHost(r.relay.Stopping)
 		r.forceAfter(r.doc.StopSeconds + stopGrace)
 	}
 }

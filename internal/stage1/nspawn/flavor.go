@@ -54,7 +54,7 @@ func (f Flavor) Manifest() contract.Manifest {
 			contract.Capabilities, contract.Ambient, contract.Seccomp, contract.NoNewPrivs, contract.OOMScoreAdj,
 			contract.ProtectedPaths, contract.EventHandlers, contract.Logs, contract.HostIPC,
 			contract.LimitCPU, contract.LimitMemory, contract.LimitPIDs, contract.LimitBlockIO,
-			contract.Rlimits, contract.Sysctls, contract.Devices, contract.AppArmor, contract.SELinux,
+			contract.Rlimits, contract.Sysctls, contract.Devices, contract.AppArmor, contract.SELinux, contract.Notify,
 		},
 	}
 	for _, name := range []string{"run", "enter", "stop", "gc", "pause", "resume"} {

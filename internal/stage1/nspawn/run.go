@@ -18,6 +18,7 @@ import (
 	"github.com/rkt/rkt/internal/stage1/contract"
 	"github.com/rkt/rkt/internal/stage1/native"
 	"github.com/rkt/rkt/internal/stage1/networks"
+	"github.com/rkt/rkt/internal/stage1/notify"
 )
 
 // Run is the `run` entry point: it puts the pod together, has systemd-nspawn boot
@@ -51,13 +52,27 @@ func (f Flavor) Run() (int, error) {
 		return 0, fmt.Errorf("cannot note the pod's events: %w", err)
 	}
 	r.note(contract.RunLine(os.Getpid(), time.Now().UnixNano()))
-	defer r.giveBack()
+	if r.relay, err = notify.Parse(os.Getenv(contract.EnvNotify)); err != nil {
+		return 0, err
+	}
+	defer onHost(r.giveBack)
 	runtime.LockOSThread() // it is in the pod's namespaces, and the pod ends with it
 	if err := r.start(f, in); err != nil {
 		return 0, fmt.Errorf("cannot run pod %s: %w", doc.UUID, err)
 	}
 	failpoint.Hit("nspawn/started")
 	return r.attend()
+}
+
+// onHost has do done in the host's namespaces, which the calling thread has left, and
+// waits for it.
+func onHost(do func()) {
+	done := make(chan struct{})
+	go func() { // the main thread is this goroutine's alone: on another
+		defer close(done)
+		do()
+	}()
+	<-done
 }
 
 // inherited are descriptors of stage0's; -1 is none.
@@ -115,6 +130,13 @@ func (r *runner) start(f Flavor, in inherited) error {
 	if r.handed, err = lay(a, r.doc, dir, in.resolv); err != nil {
 		return err
 	}
+	for i := range r.handed {
+		if fd := r.handed[i].Notify; fd > 0 && r.relay != nil {
+			r.relay.Sockets = append(r.relay.Sockets, notify.Socket{App: r.doc.Apps[i].Name, FD: fd})
+			r.relay.Starting--
+		}
+	}
+	go r.relay.Serve()
 	m, err := s.build(r.doc, r.handed, journal)
 	if err != nil {
 		return err
@@ -156,6 +178,7 @@ func lay(a *assemble.Assembly, doc *contract.Pod, path, resolv string) ([]assemb
 
 // giveBack gives back what the pod has outside of its directory.
 func (r *runner) giveBack() {
+	r.relay.Hear() // its last words
 	forgotten := native.Forget()
 	if r.restore != nil {
 		r.restore()
