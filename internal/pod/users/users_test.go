@@ -112,6 +112,7 @@ func TestFixed(t *testing.T) {
 		}
 		r.Close()
 	}
+	defer first.Close() // held until then, whatever the garbage collector thinks of it
 	// Collect leaves what is held.
 	if err := h.Collect(); err != nil {
 		t.Fatal(err)
@@ -273,7 +274,8 @@ func TestCollectLate(t *testing.T) {
 // TestRace: many at once, with Collect among them, never share a slot.
 func TestRace(t *testing.T) {
 	h := host(t)
-	write(t, h.Subordinates[0], fmt.Sprintf("a:%d:%d\n", least+4*slot, most-least))
+	// More than there are takers: Collect has a free one in its hands for a moment.
+	write(t, h.Subordinates[0], fmt.Sprintf("a:%d:%d\n", least+16*slot, most-least))
 	var mu sync.Mutex
 	held := map[int64]bool{}
 	var wg sync.WaitGroup
