@@ -74,7 +74,7 @@ func (p *Process) labelBy(proc int) int {
 }
 
 // OpenProc opens the /proc of an app's root for p.Proc, if the label needs it: 0 if
-// not. The caller closes it.
+// not. CloseProc closes it.
 func (p *Process) OpenProc(root int) (int, error) {
 	if p.Label == (lsm.Label{}) || p.labelBy(0) == lsm.OwnProc {
 		return 0, nil
