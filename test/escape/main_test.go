@@ -17,8 +17,10 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/rkt/rkt/test/cache"
 	"github.com/rkt/rkt/test/layout"
 	"github.com/rkt/rkt/test/rkt"
+	"github.com/rkt/rkt/tools/programs"
 )
 
 var (
@@ -166,8 +168,26 @@ func flavors(t *testing.T) []string {
 			names = append(names, name)
 		}
 	}
+	if err := makeCoreOS(); err == nil {
+		names = append(names, "coreos")
+	} else {
+		t.Logf("without the flavor coreos: %v", err)
+	}
 	if names == nil {
 		t.Fatal("there is no flavor to attack")
 	}
 	return names
+}
+
+// makeCoreOS adds the tree of the coreos flavor to the installation.
+func makeCoreOS() error {
+	debs, err := cache.Dir("rkt-test-coreos", "debs", func(string) error { return nil })
+	if err != nil {
+		return err
+	}
+	out, err := exec.Command(programs.Go(), "run", "../../tools/stage1-coreos", "-debs", debs, "-o", install.Dir, "-image=false").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("its tree cannot be made: %s", strings.TrimSpace(string(out)))
+	}
+	return nil
 }
