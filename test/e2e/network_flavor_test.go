@@ -25,6 +25,7 @@ run)
 	fi
 	status=0
 	[ -z "$RKT_NETWORK" ] || ("$RKT_NETWORK" del 3>&1 >/dev/null) | grep -qx done || status=9
+	[ -z "$RKT_CGROUP" ] || find "$RKT_CGROUP" -depth -type d -exec rmdir {} +
 	exit $status;;
 gc) ;;
 esac
@@ -40,7 +41,7 @@ func TestNetworkOfFlavor(t *testing.T) {
 	}
 	for file, text := range map[string]string{
 		dir + "/stage1-shell":            shellFlavor,
-		dir + "/stage1-shell.json":       `{"contractVersion":1,"name":"shell","entrypoints":{"run":["stage1-shell","run"],"gc":["stage1-shell","gc"]},"features":["net-contained","net-none","net-host","ports"]}`,
+		dir + "/stage1-shell.json":       `{"contractVersion":1,"name":"shell","entrypoints":{"run":["stage1-shell","run"],"enter":["stage1-shell","enter"],"stop":["stage1-shell","stop"],"gc":["stage1-shell","gc"]},"features":["net-contained","net-none","net-host","ports"]}`,
 		config + "/paths.d/flavors.json": `{"rktKind":"paths","rktVersion":"v1","stage1-images":"` + dir + `"}`,
 	} {
 		if err := os.WriteFile(file, []byte(text), 0o755); err != nil {
