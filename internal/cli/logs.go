@@ -240,7 +240,25 @@ func openLogs(p *lifecycle.Pod, app string) ([]*logSource, error) {
 }
 
 func openLog(p *lifecycle.Pod, app string) (*os.File, error) {
-	return os.OpenFile(filepath.Join(p.Dir(), contract.LogDir, app), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	return openRegular(filepath.Join(p.Dir(), contract.LogDir, app))
+}
+
+// openRegular opens a file where a pod may have put anything: a pipe does not hold
+// it up, and what is no regular file is refused.
+func openRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("cannot read %s: it is not a regular file", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // noSuchApp says which apps there are.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -104,7 +105,8 @@ func Keep(args []string) (int, error) {
 		}
 		m.Taps = append(m.Taps, vmm.Tap{File: descriptor(keeperTaps + i), MAC: rest[0], MTU: mtu})
 	}
-	if _, m.Share, err = vmm.ServeFiles(dir+"/"+shareDir, shareSocket); err != nil {
+	var server int
+	if server, m.Share, err = vmm.ServeFiles(dir+"/"+shareDir, shareSocket); err != nil {
 		return 0, err
 	}
 	pid, err := vmm.Start(vmm.QEMU{}, m)
@@ -124,9 +126,20 @@ func Keep(args []string) (int, error) {
 			return 0, os.NewSyscallError("wait4", err)
 		case got == pid:
 			return wait.Status(ws), nil
+		case got == server:
+			// With a machine's end it ends as well, and may be first.
+			for end := time.Now().Add(serverAlone); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+				if got, err := unix.Wait4(pid, &ws, unix.WNOHANG, nil); err == nil && got == pid {
+					return wait.Status(ws), nil
+				}
+			}
+			return 0, errors.New("cannot go on with the virtual machine: virtiofsd, which serves its files, has ended")
 		}
 	}
 }
+
+// serverAlone is how long a machine may take to end after its server of files has.
+const serverAlone = 5 * time.Second
 
 func descriptor(fd int) *os.File {
 	unix.CloseOnExec(fd)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -78,11 +79,12 @@ func (l *link) handle(f wire.Frame) error {
 		l.hello = true
 		l.greeted <- g
 		return nil
-	case wire.Event:
-		return l.event(string(f.Payload))
 	}
 	if !l.hello {
 		return fmt.Errorf("%w: it does not greet", wire.ErrProtocol)
+	}
+	if f.Kind == wire.Event {
+		return l.event(string(f.Payload))
 	}
 	l.mu.Lock()
 	if f.Channel == podChannel && l.pod != nil {
@@ -123,15 +125,20 @@ func (l *link) close() {
 func (l *link) serve(listen int) {
 	for {
 		fd, _, err := unix.Accept4(listen, unix.SOCK_CLOEXEC)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
+		switch err {
+		case nil:
+			go l.attend(fd)
+		case unix.EINTR, unix.ECONNABORTED:
+		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+			time.Sleep(acceptPause) // until others have gone
+		default:
 			return
 		}
-		go l.attend(fd)
 	}
 }
+
+// acceptPause is how long callers wait when there is no descriptor for them.
+const acceptPause = 50 * time.Millisecond
 
 // maxCallers bounds those of `enter` at one time.
 const maxCallers = 256
@@ -146,6 +153,10 @@ func (l *link) attend(fd int) {
 		return
 	}
 	c := newCaller(fd)
+	defer func() {
+		<-c.written
+		unix.Close(fd)
+	}()
 	l.mu.Lock()
 	if len(l.entered) >= maxCallers {
 		l.mu.Unlock()
@@ -154,14 +165,15 @@ func (l *link) attend(fd int) {
 	}
 	l.next++
 	channel := podChannel + l.next
-	l.entered[channel] = c
-	l.mu.Unlock()
 	c.left = func(f wire.Frame) { // in its place, so that the guest goes on
 		f = wire.Frame{Kind: wire.Credit, Channel: channel, Stream: f.Stream, Payload: wire.Number(len(f.Payload))}
 		_ = l.w.Write(f)
 	}
+	l.entered[channel] = c
+	l.mu.Unlock()
 	first.Channel = channel
 	if l.w.Write(first) != nil {
+		c.close()
 		return
 	}
 	for {
@@ -188,9 +200,10 @@ func (l *link) attend(fd int) {
 // A caller is one of `enter`, to which frames are written in their order by a
 // goroutine of its own: one that reads nothing holds up nobody else.
 type caller struct {
-	fd   int
-	w    *wire.Writer
-	left func(wire.Frame)
+	fd      int
+	w       *wire.Writer
+	left    func(wire.Frame) // takes data that came too late for it
+	written chan struct{}    // closed when nothing more is written
 
 	mu    sync.Mutex
 	cond  *sync.Cond
@@ -201,7 +214,7 @@ type caller struct {
 }
 
 func newCaller(fd int) *caller {
-	c := &caller{fd: fd, w: wire.NewWriter(endpoint(fd))}
+	c := &caller{fd: fd, w: wire.NewWriter(endpoint(fd)), written: make(chan struct{})}
 	c.cond = sync.NewCond(&c.mu)
 	go c.write()
 	return c
@@ -217,12 +230,6 @@ func (c *caller) give(f wire.Frame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if f.Kind == wire.Data {
-		if c.gone {
-			if c.left != nil {
-				go c.left(f)
-			}
-			return nil
-		}
 		if c.held[f.Stream] += len(f.Payload); c.held[f.Stream] > wire.Window || f.Stream == wire.Stdin {
 			return fmt.Errorf("%w: data that there is no room for", wire.ErrProtocol)
 		}
@@ -259,24 +266,34 @@ func (c *caller) close() {
 	c.cond.Broadcast()
 }
 
-// write writes the queue to the caller, until its end.
+// write writes the queue to the caller, until its command's end. Of one that is gone
+// it takes the data itself.
 func (c *caller) write() {
+	defer close(c.written)
 	defer unix.Shutdown(c.fd, unix.SHUT_WR)
 	for {
 		c.mu.Lock()
-		for len(c.queue) == 0 && !c.over && !c.gone {
+		for len(c.queue) == 0 && !c.over {
 			c.cond.Wait()
 		}
-		if len(c.queue) == 0 || c.gone {
+		if len(c.queue) == 0 {
 			c.mu.Unlock()
 			return
 		}
-		f := c.queue[0]
+		f, gone := c.queue[0], c.gone
 		c.queue = c.queue[1:]
 		c.mu.Unlock()
-		f.Channel = podChannel
-		if c.w.Write(f) != nil {
-			return
+		if f.Channel = podChannel; !gone && c.w.Write(f) == nil {
+			continue
+		}
+		c.mu.Lock()
+		c.gone = true
+		if f.Kind == wire.Data {
+			c.held[f.Stream] -= len(f.Payload)
+		}
+		c.mu.Unlock()
+		if f.Kind == wire.Data && c.left != nil {
+			c.left(f)
 		}
 	}
 }

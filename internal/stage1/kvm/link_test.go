@@ -24,7 +24,7 @@ func hostile(t *testing.T, frames ...wire.Frame) error {
 		t.Fatal(err)
 	}
 	defer events.Close()
-	r := &runner{doc: &contract.Pod{Apps: []contract.App{{Name: "app"}}}, events: events, keeper: 42, noted: map[string]string{}}
+	r := &runner{doc: &contract.Pod{Apps: []contract.App{{Name: "app"}}}, events: events, keeper: 42, noted: map[string]string{}, killed: map[string]int{}}
 	l := &link{w: wire.NewWriter(io.Discard), event: r.event, greeted: make(chan wire.Greeting, 1), entered: map[uint32]*caller{}}
 	l.setPod(newSession(l.w, podChannel, "", nil, false, false))
 	var b []byte
@@ -60,10 +60,12 @@ func TestHostileGuest(t *testing.T) {
 		"more than there is room for":  flood,
 		"room for what was never sent": {hello, started, {Kind: wire.Credit, Channel: podChannel, Payload: wire.Number(1)}},
 		"a host's frame":               {hello, started, {Kind: wire.Signal, Channel: podChannel, Payload: []byte{9}}},
-		"an event of no app":           {event("started other 1 1\n")},
-		"an end before a start":        {event("exited app 1 1\n")},
-		"two starts":                   {event("started app 1 1\n"), event("started app 1 1\n")},
-		"lives after its end":          {event("started app 1 1\n"), event("exited app 1 1\n"), event("exited app 1 1\n")},
+		"an event of no app":           {hello, event("started other 1 1\n")},
+		"an end before a start":        {hello, event("exited app 1 1\n")},
+		"two starts":                   {hello, event("started app 1 1\n"), event("started app 1 1\n")},
+		"an event before the greeting": {event("started app 1 1\n")},
+		"a count that does not grow":   {hello, event("started app 1 1\n"), event("oom app 2 1\n"), event("oom app 2 1\n")},
+		"lives after its end":          {hello, event("started app 1 1\n"), event("exited app 1 1\n"), event("exited app 1 1\n")},
 	} {
 		if err := hostile(t, frames...); !errors.Is(err, wire.ErrProtocol) {
 			t.Errorf("%s: %v", name, err)
@@ -82,7 +84,7 @@ func TestEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	r := &runner{doc: &contract.Pod{Apps: []contract.App{{Name: "app"}}}, events: f, keeper: 42, noted: map[string]string{}}
+	r := &runner{doc: &contract.Pod{Apps: []contract.App{{Name: "app"}}}, events: f, keeper: 42, noted: map[string]string{}, killed: map[string]int{}}
 	for _, line := range []string{"run 1 1\n", "init 1 1\n", "users 1 2 3\n", "started app 1 1\n", "oom app 2 1\n", "exited app 259 1\n"} {
 		if err := r.event(line); err != nil {
 			t.Errorf("%q: %v", line, err)

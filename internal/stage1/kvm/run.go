@@ -46,7 +46,7 @@ func Run(words []string) (int, error) {
 	if _, err := installed(); err != nil {
 		return 0, err
 	}
-	r := &runner{doc: doc, lock: lock, noted: map[string]string{}, times: opts.times}
+	r := &runner{doc: doc, lock: lock, noted: map[string]string{}, killed: map[string]int{}, times: opts.times}
 	if r.events, err = os.OpenFile(contract.EventsFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o644); err != nil {
 		return 0, fmt.Errorf("cannot note the pod's events: %w", err)
 	}
@@ -77,6 +77,7 @@ type runner struct {
 	pod      *session          // nil until the guest is there
 	early    []unix.Signal     // until then
 	noted    map[string]string // of the apps: the last kind of event
+	killed   map[string]int    // and how many were killed for memory
 	stopping bool
 }
 
@@ -94,9 +95,21 @@ func (r *runner) run(accelerator string, signals chan os.Signal) (int, error) {
 	if r.network, err = openNetwork(r.doc); err != nil {
 		return 0, err
 	}
+	// Passing one on may wait for a guest that reads nothing: the time to stop runs
+	// all the same.
+	passing := make(chan unix.Signal, 64)
+	go func() {
+		for sig := range passing {
+			r.signal(sig)
+		}
+	}()
 	go func() {
 		for sig := range signals {
-			r.signal(sig.(unix.Signal))
+			r.arm(sig.(unix.Signal))
+			select {
+			case passing <- sig.(unix.Signal):
+			default: // a guest that reads nothing misses it, as one with it pending would
+			}
 		}
 	}()
 	var m *machine
@@ -219,7 +232,11 @@ func (r *runner) attend(m *machine) (int, error) {
 		return status, err
 	}
 	pod.end(0, nil) // the terminal is the caller's again, before there is a word
-	<-pod.ended
+	select {
+	case <-pod.ended:
+	case <-time.After(drain): // the caller does not read: what is left is lost
+		pod.giveTerminalBack()
+	}
 	var lost *lostError
 	if errors.As(err, &lost) {
 		if status, err = r.gone(0, lost.error); err == errKilled {
@@ -230,6 +247,9 @@ func (r *runner) attend(m *machine) (int, error) {
 	_, werr := r.end()
 	return 0, errors.Join(err, werr)
 }
+
+// drain is how long a caller has to read what is left when the machine is gone.
+const drain = 2 * time.Second
 
 // lostError is the end of the link to a guest.
 type lostError struct{ error }
@@ -279,16 +299,11 @@ func (r *runner) readsStdin() bool {
 	return r.doc.Interactive
 }
 
-// signal passes sig on. A guest that does not end in its time after SIGTERM is
-// ended.
-func (r *runner) signal(sig unix.Signal) {
+// arm sees to it that a guest that does not end in its time after SIGTERM is ended.
+func (r *runner) arm(sig unix.Signal) {
 	r.mu.Lock()
 	first := sig == unix.SIGTERM && !r.stopping
 	r.stopping = r.stopping || first
-	pod := r.pod
-	if pod == nil {
-		r.early = append(r.early, sig)
-	}
 	r.mu.Unlock()
 	if first {
 		time.AfterFunc(time.Duration(r.doc.StopSeconds)*time.Second+grace, func() {
@@ -299,6 +314,16 @@ func (r *runner) signal(sig unix.Signal) {
 			}
 		})
 	}
+}
+
+// signal passes sig on.
+func (r *runner) signal(sig unix.Signal) {
+	r.mu.Lock()
+	pod := r.pod
+	if pod == nil {
+		r.early = append(r.early, sig)
+	}
+	r.mu.Unlock()
 	if pod != nil {
 		pod.signal(sig)
 	}
@@ -323,14 +348,14 @@ func (r *runner) event(line string) error {
 			return fmt.Errorf("%w: an event of no app", wire.ErrProtocol)
 		}
 		r.mu.Lock()
-		before, keeper := r.noted[name], r.keeper
+		before, killed, keeper := r.noted[name], r.killed[name], r.keeper
 		r.mu.Unlock()
 		after, text := before, ""
 		switch {
 		case a.Ended && before == "started":
 			after, text = "exited", contract.ExitedLine(name, a.Status&0xff, now)
-		case a.OOMKills > 0 && before == "started":
-			text = contract.OOMLine(name, a.OOMKills, now)
+		case int(a.OOMKills) > killed && before == "started":
+			killed, text = int(a.OOMKills), contract.OOMLine(name, a.OOMKills, now)
 		case !a.Started.IsZero() && before == "":
 			after, text = "started", contract.StartedLine(name, keeper, now)
 			if r.times {
@@ -340,7 +365,7 @@ func (r *runner) event(line string) error {
 			return fmt.Errorf("%w: an event out of turn", wire.ErrProtocol)
 		}
 		r.mu.Lock()
-		r.noted[name] = after
+		r.noted[name], r.killed[name] = after, killed
 		r.mu.Unlock()
 		r.note(text)
 	}

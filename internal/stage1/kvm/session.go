@@ -24,7 +24,7 @@ type session struct {
 	in      *wire.Sending
 	out     [2]*wire.Receiving
 	pumps   sync.WaitGroup
-	restore func()
+	restore func() // once
 
 	mu      sync.Mutex
 	started bool
@@ -59,7 +59,7 @@ func (s *session) start() error {
 		if err != nil {
 			return err
 		}
-		s.restore = restore
+		s.restore = sync.OnceFunc(restore)
 	}
 	if err := s.w.Write(wire.Frame{Kind: wire.Run, Channel: s.channel, Payload: s.request.Encode()}); err != nil {
 		return err
@@ -206,12 +206,17 @@ func (s *session) end(status int, err error) {
 	}
 	go func() {
 		s.pumps.Wait()
-		if s.restore != nil {
-			s.restore()
-		}
+		s.giveTerminalBack()
 		s.status, s.err = status, err
 		close(s.ended)
 	}()
+}
+
+// giveTerminalBack makes the caller's terminal what it was.
+func (s *session) giveTerminalBack() {
+	if s.restore != nil {
+		s.restore()
+	}
 }
 
 // printable is a text of the guest's as it may be shown: one line, no control

@@ -76,6 +76,9 @@ func layShare(doc *contract.Pod) error {
 	}
 	logs, err := mount.Clone(unix.AT_FDCWD, contract.LogDir, false)
 	if err == nil {
+		err = mount.SetAttr(logs, unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, 0, false)
+	}
+	if err == nil {
 		err = attach(logs, filepath.Join(shareDir, wire.Logs), true)
 	}
 	if err != nil {

@@ -51,7 +51,7 @@ func ServeFiles(dir, socket string) (pid int, share *os.File, err error) {
 	// What is mounted below dir is told to the guest as file systems of their own,
 	// so that numbers of files are never two files'.
 	argv := []string{program, fmt.Sprintf("--fd=%d", firstFD), "-o", "source=" + dir, "-o", "xattr", "-o", "announce_submounts",
-		"-o", "cache=auto", "-o", "log_level=err", "--rlimit-nofile=0"}
+		"-o", "modcaps=-mknod", "-o", "cache=auto", "-o", "log_level=err", "--rlimit-nofile=0"}
 	if err := c.Exec(program, argv, []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}); err != nil {
 		return 0, nil, err
 	}
