@@ -46,6 +46,9 @@ func Run(words []string) (int, error) {
 	if _, err := installed(); err != nil {
 		return 0, err
 	}
+	if err := fits(doc); err != nil {
+		return 0, err
+	}
 	r := &runner{doc: doc, lock: lock, noted: map[string]string{}, killed: map[string]int{}, times: opts.times}
 	if r.events, err = os.OpenFile(contract.EventsFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o644); err != nil {
 		return 0, fmt.Errorf("cannot note the pod's events: %w", err)

@@ -3,8 +3,13 @@
 package kvm
 
 import (
+	"fmt"
+	"os"
 	"runtime"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -19,6 +24,8 @@ const (
 	unlimited = 512 * mebibyte
 	// least is the smallest machine that boots.
 	least = 160 * mebibyte
+	// largest is more than any host has, and far from where sums overflow.
+	largest = 1 << 56
 )
 
 // memory is how much a pod's machine has, in bytes, a multiple of MiB: what its apps
@@ -29,7 +36,7 @@ func memory(doc *contract.Pod) int64 {
 		free := false
 		for i := range doc.Apps {
 			if m := doc.Apps[i].Limits.Memory; m > 0 {
-				n += m
+				n = min(n, largest) + min(m, largest)
 			} else {
 				free = true
 			}
@@ -38,9 +45,23 @@ func memory(doc *contract.Pod) int64 {
 			n += unlimited
 		}
 	}
-	n += overhead
+	n = min(n, largest) + overhead
 	n += n / 64
 	return (max(n, least) + mebibyte - 1) / mebibyte * mebibyte
+}
+
+// fits refuses a machine with more memory than the host's.
+func fits(doc *contract.Pod) error {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return os.NewSyscallError("sysinfo", err)
+	}
+	host := int64(min(info.Totalram, largest/uint64(info.Unit))) * int64(info.Unit)
+	if n := memory(doc); n > host {
+		return hint.Wrap(fmt.Errorf("cannot run pod %s: its virtual machine needs %d MiB of memory, and the host has %d", doc.UUID, n/mebibyte, host/mebibyte),
+			"give its apps lower limits of memory")
+	}
+	return nil
 }
 
 // cpus is how many processors a pod's machine has: as many as its apps may use,
