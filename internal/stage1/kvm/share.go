@@ -224,7 +224,14 @@ func guestDocument(doc *contract.Pod) *contract.Pod {
 		a.Mounts = append([]contract.Mount(nil), a.Mounts...)
 		for j := range a.Mounts {
 			if m := &a.Mounts[j]; !m.Keep {
-				m.Source = volumePath(wire.Share, number) + "/."
+				file := false
+				if info, err := os.Stat(m.Source); err == nil {
+					file = !info.IsDir()
+				}
+				// By a directory's own ".": the host's mount there has to be met first.
+				if m.Source = volumePath(wire.Share, number); !file {
+					m.Source += "/."
+				}
 				number++
 			}
 		}
