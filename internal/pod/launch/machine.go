@@ -81,8 +81,12 @@ func (s *Start) machineToRun() (env []string, err error) {
 	if s.machineState.pid > 0 {
 		// The child's end is nothing to wait for; if it came, it left a zombie.
 		var ws unix.WaitStatus
-		if pid, _ := unix.Wait4(s.machineState.pid, &ws, unix.WNOHANG, nil); pid > 0 && wait.Status(ws) != 0 {
-			return nil, nil
+		if pid, _ := unix.Wait4(s.machineState.pid, &ws, unix.WNOHANG, nil); pid > 0 {
+			s.machineState.pid = 0 // forget, should `run` not come to be, has nobody to wait for
+			if wait.Status(ws) != 0 {
+				s.program = "" // the pod is not known
+				return nil, nil
+			}
 		}
 	}
 	return []string{contract.EnvMachine + "=" + program}, nil
