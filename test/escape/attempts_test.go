@@ -141,7 +141,7 @@ var attempts = []row{
 	{name: "AF_VSOCK", try: w("vsock"), free: noFilter},
 	{name: "kexec_load", try: w("kexec"), free: noFilter.and(retain("CAP_SYS_BOOT"))},
 	{name: "accounting", try: w("account"), free: retain("CAP_SYS_PACCT"), assumes: "CAP_SYS_PACCT"},
-	{name: "swapon", try: w("swap"), free: noFilter.and(mayAdmin)},
+	{name: "swapon", try: w("swapon"), free: noFilter.and(mayAdmin)},
 	{name: "fanotify, of all files", try: w("fanotify"), free: mayAdmin, assumes: "CAP_SYS_ADMIN"},
 	{name: "quotactl", try: w("quota"), free: mayAdmin, assumes: "CAP_SYS_ADMIN"},
 	{name: "ports of the processor", try: w("ports"), free: retain("CAP_SYS_RAWIO"), assumes: "CAP_SYS_RAWIO"},

@@ -73,7 +73,7 @@ var calls = map[string]attempt{
 	"kexec": func([]string) error { _, err := call(unix.SYS_KEXEC_LOAD, 0, 0, 0, 0); return err },
 	// account switches accounting off: a file given would be written by the kernel.
 	"account": func([]string) error { _, err := call(unix.SYS_ACCT, 0); return err },
-	"swap": func([]string) error { // to what cannot be swapped to
+	"swapon": func([]string) error { // to what cannot be swapped to
 		err := call1(unix.SYS_SWAPON, "/attack")
 		return reached(err, unix.EINVAL, unix.ETXTBSY) // it is no swap, and runs
 	},
