@@ -4,6 +4,7 @@
 package overlay
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -44,8 +45,11 @@ func New(lower []int, upper, work, attr int, options ...string) (int, error) {
 }
 
 // Stack is New for directories that are given by their paths, lower ones lowest
-// first.
+// first. It refuses an image without layers.
 func Stack(lower []string, upper, work string, attr int, options ...string) (int, error) {
+	if len(lower) == 0 {
+		return -1, errors.New("its image has no layers")
+	}
 	var fds []int
 	defer func() {
 		for _, fd := range fds {

@@ -35,10 +35,7 @@ type Handed struct {
 func Roots(doc *contract.Pod) (roots []int, err error) {
 	for i := range doc.Apps {
 		app := &doc.Apps[i]
-		root := -1
-		if err = errors.New("its image has no layers"); len(app.Layers) > 0 {
-			root, err = overlay.Stack(app.Layers, app.Upper, app.Work, unix.MOUNT_ATTR_NODEV, append([]string{"volatile"}, doc.OverlayOptions...)...)
-		}
+		root, err := overlay.Stack(app.Layers, app.Upper, app.Work, unix.MOUNT_ATTR_NODEV, append([]string{"volatile"}, doc.OverlayOptions...)...)
 		if err != nil {
 			closeAll(roots)
 			return nil, fmt.Errorf("cannot mount the root of app %q: %w", app.Name, err)

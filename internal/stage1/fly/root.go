@@ -36,7 +36,7 @@ func enterRoot(doc *contract.Pod, app *contract.App) (int, error) {
 	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
 		return -1, os.NewSyscallError("unshare", err)
 	}
-	root, err := layRoot(app)
+	root, err := overlay.Stack(app.Layers, app.Upper, app.Work, unix.MOUNT_ATTR_NODEV, "volatile")
 	if err != nil {
 		return -1, fmt.Errorf("cannot mount the root of app %q: %w", app.Name, err)
 	}
@@ -82,14 +82,6 @@ func enterRoot(doc *contract.Pod, app *contract.App) (int, error) {
 		return -1, os.NewSyscallError("chroot", err)
 	}
 	return root, nil
-}
-
-// layRoot mounts the app's overlay, attached nowhere yet.
-func layRoot(app *contract.App) (int, error) {
-	if len(app.Layers) == 0 {
-		return -1, errors.New("its image has no layers")
-	}
-	return overlay.Stack(app.Layers, app.Upper, app.Work, unix.MOUNT_ATTR_NODEV, "volatile")
 }
 
 // fill mounts in the root what the app sees beside its image and hostDirs.

@@ -52,7 +52,7 @@ func layShare(doc *contract.Pod) error {
 	number := 0
 	for i := range doc.Apps {
 		app := &doc.Apps[i]
-		root, err := layRoot(app)
+		root, err := overlay.Stack(app.Layers, app.Upper, app.Work, unix.MOUNT_ATTR_NODEV, "volatile")
 		if err == nil {
 			err = attach(root, filepath.Join(shareDir, wire.Roots, app.Name), true)
 		}
@@ -98,31 +98,6 @@ func logged(doc *contract.Pod) bool {
 		}
 	}
 	return false
-}
-
-// layRoot mounts the app's overlay, attached nowhere yet.
-func layRoot(app *contract.App) (int, error) {
-	if len(app.Layers) == 0 {
-		return -1, errors.New("its image has no layers")
-	}
-	var fds []int
-	defer func() {
-		for _, fd := range fds {
-			unix.Close(fd)
-		}
-	}()
-	paths := []string{app.Upper, app.Work}
-	for i := len(app.Layers) - 1; i >= 0; i-- { // the topmost first
-		paths = append(paths, app.Layers[i])
-	}
-	for _, path := range paths {
-		fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return -1, &os.PathError{Op: "open", Path: path, Err: err}
-		}
-		fds = append(fds, fd)
-	}
-	return overlay.New(fds[2:], fds[0], fds[1], unix.MOUNT_ATTR_NODEV, "volatile")
 }
 
 // renew lets the apps' overlays, of which nothing was used, be mounted once more: a
