@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"runtime"
 	"strconv"
 	"time"
@@ -75,12 +74,7 @@ func enter(doc *contract.Pod, app *contract.App, argv []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	signals := make(chan os.Signal, 16)
-	for _, sig := range contract.Signals {
-		if !signal.Ignored(sig) {
-			signal.Notify(signals, sig)
-		}
-	}
+	signals := poddir.Signals()
 	r.plain = true
 	pid, err := p.Start()
 	done()

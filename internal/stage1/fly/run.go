@@ -36,17 +36,12 @@ func Run() (int, error) {
 		return 0, err
 	}
 	r := &runner{doc: doc, app: app}
-	if r.events, err = os.OpenFile(contract.EventsFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o644); err != nil {
-		return 0, fmt.Errorf("cannot note the pod's events: %w", err)
+	if r.events, err = poddir.OpenEvents("."); err != nil {
+		return 0, err
 	}
 	signal.Ignore(unix.SIGPIPE) // a word on a stderr that nobody reads must not end the pod
-	signals := make(chan os.Signal, 16)
-	for _, sig := range contract.Signals {
-		if !signal.Ignored(sig) { // nohup and the like keep their meaning
-			signal.Notify(signals, sig)
-		}
-	}
-	r.note(contract.RunLine(os.Getpid(), time.Now().UnixNano()))
+	signals := poddir.Signals()
+	r.events.Note(contract.RunLine(os.Getpid(), time.Now().UnixNano()))
 	// What the app leaves behind becomes ours, to be ended with the pod.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return 0, os.NewSyscallError("prctl", err)
@@ -63,7 +58,7 @@ func Run() (int, error) {
 		}
 	}()
 	status := r.reap()
-	r.note(contract.ExitedLine(app.Name, status, time.Now().UnixNano()))
+	r.events.Note(contract.ExitedLine(app.Name, status, time.Now().UnixNano()))
 	failpoint.Hit("fly/ended")
 	r.end()
 	r.giveBack()
@@ -100,7 +95,7 @@ func document() (*contract.Pod, *contract.App, error) {
 type runner struct {
 	doc    *contract.Pod
 	app    *contract.App
-	events *os.File
+	events *poddir.EventLog
 	cgroup int // 0 for none
 
 	mu       sync.Mutex
@@ -167,7 +162,7 @@ func (r *runner) start() error {
 		return p.Failed(root, err)
 	}
 	now := time.Now().UnixNano()
-	r.note(contract.InitLine(pid, now) + contract.StartedLine(r.app.Name, pid, now))
+	r.events.Note(contract.InitLine(pid, now) + contract.StartedLine(r.app.Name, pid, now))
 	failpoint.Hit("fly/started")
 	return nil
 }
@@ -315,13 +310,5 @@ func (r *runner) giveBack() {
 		if err := cgroup.Remove(r.doc.Cgroup); err != nil {
 			fmt.Fprintln(os.Stderr, "stage1:", err)
 		}
-	}
-}
-
-// note appends to the pod's events. What cannot be noted is said, and the pod
-// goes on.
-func (r *runner) note(lines string) {
-	if _, err := r.events.WriteString(lines); err != nil {
-		fmt.Fprintln(os.Stderr, "stage1: cannot note the pod's events:", err)
 	}
 }

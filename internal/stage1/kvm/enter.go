@@ -11,7 +11,6 @@ import (
 
 	"github.com/rkt/rkt/internal/linux/pty"
 	"github.com/rkt/rkt/internal/stage1/appinit/poddir"
-	"github.com/rkt/rkt/internal/stage1/contract"
 	"github.com/rkt/rkt/internal/stage1/kvm/wire"
 )
 
@@ -38,12 +37,7 @@ func Enter(name string, argv []string) (int, error) {
 	}
 	signal.Ignore(unix.SIGPIPE)
 	s := newSession(wire.NewWriter(endpoint(fd)), podChannel, name, argv, pty.IsTerminal(0) && pty.IsTerminal(1), true)
-	signals := make(chan os.Signal, 16)
-	for _, sig := range contract.Signals {
-		if !signal.Ignored(sig) { // nohup and the like keep their meaning
-			signal.Notify(signals, sig)
-		}
-	}
+	signals := poddir.Signals()
 	if err := s.start(); err != nil {
 		return 0, err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/stage1/appinit/poddir"
 	"github.com/rkt/rkt/internal/stage1/contract"
 	"github.com/rkt/rkt/internal/stage1/kvm/wire"
 )
@@ -19,11 +20,10 @@ import (
 // hostile gives a link what a guest says, and returns what comes of it.
 func hostile(t *testing.T, frames ...wire.Frame) error {
 	t.Helper()
-	events, err := os.Create(t.TempDir() + "/events")
+	events, err := poddir.OpenEvents(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer events.Close()
 	r := &runner{doc: &contract.Pod{Apps: []contract.App{{Name: "app"}}}, events: events, keeper: 42, noted: map[string]string{}, killed: map[string]int{}}
 	l := &link{w: wire.NewWriter(io.Discard), event: r.event, greeted: make(chan wire.Greeting, 1), entered: map[uint32]*caller{}}
 	l.setPod(newSession(l.w, podChannel, "", nil, false, false))
@@ -78,19 +78,18 @@ func TestHostileGuest(t *testing.T) {
 
 // TestEvents: pids and times are the host's own.
 func TestEvents(t *testing.T) {
-	path := t.TempDir() + "/events"
-	f, err := os.Create(path)
+	dir := t.TempDir()
+	f, err := poddir.OpenEvents(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
 	r := &runner{doc: &contract.Pod{Apps: []contract.App{{Name: "app"}}}, events: f, keeper: 42, noted: map[string]string{}, killed: map[string]int{}}
 	for _, line := range []string{"run 1 1\n", "init 1 1\n", "users 1 2 3\n", "started app 1 1\n", "oom app 2 1\n", "exited app 259 1\n"} {
 		if err := r.event(line); err != nil {
 			t.Errorf("%q: %v", line, err)
 		}
 	}
-	text, err := os.ReadFile(path)
+	text, err := os.ReadFile(dir + "/" + contract.EventsFile)
 	if err != nil {
 		t.Fatal(err)
 	}

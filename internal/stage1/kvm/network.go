@@ -32,19 +32,13 @@ type podNetwork struct {
 // openNetwork takes what stage0 has left, and puts the words of networks for
 // resolv.conf into the document.
 func openNetwork(doc *contract.Pod) (*podNetwork, error) {
-	if os.Getenv(contract.EnvNetNS) == "" {
-		return nil, nil
-	}
-	n := &podNetwork{stays: -1, program: os.Getenv(contract.EnvNetwork)}
-	fd, err := poddir.Descriptor(contract.EnvNetNS)
-	if err != nil {
+	fd, err := poddir.Optional(contract.EnvNetNS)
+	if err != nil || fd < 0 {
 		return nil, err
 	}
-	n.namespace = os.NewFile(uintptr(fd), "the pod's network namespace")
-	if os.Getenv(contract.EnvNetworkFD) != "" {
-		if n.stays, err = poddir.Descriptor(contract.EnvNetworkFD); err != nil {
-			return nil, err
-		}
+	n := &podNetwork{namespace: os.NewFile(uintptr(fd), "the pod's network namespace"), program: os.Getenv(contract.EnvNetwork)}
+	if n.stays, err = poddir.Optional(contract.EnvNetworkFD); err != nil {
+		return nil, err
 	}
 	if text, ok := os.LookupEnv(contract.EnvResolv); ok && doc.Resolv == nil {
 		doc.Resolv = &text

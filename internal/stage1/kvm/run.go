@@ -50,17 +50,12 @@ func Run(words []string) (int, error) {
 		return 0, err
 	}
 	r := &runner{doc: doc, lock: lock, noted: map[string]string{}, killed: map[string]int{}, times: opts.times}
-	if r.events, err = os.OpenFile(contract.EventsFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o644); err != nil {
-		return 0, fmt.Errorf("cannot note the pod's events: %w", err)
+	if r.events, err = poddir.OpenEvents("."); err != nil {
+		return 0, err
 	}
 	signal.Ignore(unix.SIGPIPE) // a word on a stderr that nobody reads must not end the pod
-	signals := make(chan os.Signal, 16)
-	for _, sig := range contract.Signals {
-		if !signal.Ignored(sig) { // nohup and the like keep their meaning
-			signal.Notify(signals, sig)
-		}
-	}
-	r.note(contract.RunLine(os.Getpid(), time.Now().UnixNano()))
+	signals := poddir.Signals()
+	r.events.Note(contract.RunLine(os.Getpid(), time.Now().UnixNano()))
 	status, err := r.run(opts.accelerator, signals)
 	r.giveBack()
 	return status, err
@@ -69,7 +64,7 @@ func Run(words []string) (int, error) {
 type runner struct {
 	doc     *contract.Pod
 	lock    int
-	events  *os.File
+	events  *poddir.EventLog
 	console console
 	network *podNetwork // nil without one
 	times   bool        // to be printed
@@ -153,7 +148,7 @@ func (r *runner) boot(try try, group int) (*machine, error) {
 	r.mu.Lock()
 	r.keeper = keeper
 	r.mu.Unlock()
-	r.note(contract.InitLine(keeper, time.Now().UnixNano()))
+	r.events.Note(contract.InitLine(keeper, time.Now().UnixNano()))
 	failpoint.Hit("kvm/keeper")
 	go r.console.read(output)
 	l := &link{w: wire.NewWriter(endpoint(control.Fd())), event: r.event, greeted: make(chan wire.Greeting, 1), entered: map[uint32]*caller{}}
@@ -370,7 +365,7 @@ func (r *runner) event(line string) error {
 		r.mu.Lock()
 		r.noted[name], r.killed[name] = after, killed
 		r.mu.Unlock()
-		r.note(text)
+		r.events.Note(text)
 	}
 	return nil
 }
@@ -415,14 +410,6 @@ func (r *runner) giveBack() {
 	}
 	if err := cgroup.RemoveAll(r.doc.CgroupDirs(), r.doc.Aside()); err != nil {
 		fmt.Fprintln(os.Stderr, "stage1:", err)
-	}
-}
-
-// note appends to the pod's events. What cannot be noted is said, and the pod
-// goes on.
-func (r *runner) note(lines string) {
-	if _, err := r.events.WriteString(lines); err != nil {
-		fmt.Fprintln(os.Stderr, "stage1: cannot note the pod's events:", err)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"runtime"
 	"time"
 
@@ -195,12 +194,7 @@ func attend(p *appinit.Process, root int) (int, error) {
 		}
 		p.Stdio = streams.App
 	}
-	signals := make(chan os.Signal, 16)
-	for _, sig := range []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH} {
-		if !signal.Ignored(sig) { // nohup and the like keep their meaning
-			signal.Notify(signals, sig)
-		}
-	}
+	signals := poddir.Signals()
 	pid, err := p.Start()
 	if err != nil {
 		return 0, p.Failed(root, err)

@@ -47,25 +47,18 @@ func Run() (int, error) {
 		return 0, err
 	}
 	signal.Ignore(unix.SIGPIPE) // a word on a stderr that nobody reads must not end the pod
-	signals := make(chan os.Signal, 16)
-	for _, sig := range contract.Signals {
-		if !signal.Ignored(sig) { // nohup and the like keep their meaning
-			signal.Notify(signals, sig)
-		}
-	}
+	signals := poddir.Signals()
 	if os.Getenv(contract.EnvLimited) != "" {
 		if r.doc, err = poddir.Document("."); err != nil {
 			return 0, err
 		}
 	}
-	if r.file, err = os.OpenFile(contract.EventsFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o644); err != nil {
-		return 0, fmt.Errorf("cannot note the pod's events: %w", err)
+	if r.events, err = poddir.OpenEvents("."); err != nil {
+		return 0, err
 	}
-	network := -1
-	if os.Getenv(contract.EnvNetworkFD) != "" {
-		if network, err = poddir.Descriptor(contract.EnvNetworkFD); err != nil {
-			return 0, err
-		}
+	network, err := poddir.Optional(contract.EnvNetworkFD)
+	if err != nil {
+		return 0, err
 	}
 	if r.relay, err = notify.Parse(os.Getenv(contract.EnvNotify)); err != nil {
 		return 0, err
@@ -149,8 +142,8 @@ type runner struct {
 	ctl  Control
 	doc  *contract.Pod // of a pod with limits; else nil
 
-	file  *os.File      // contract.EventsFile
-	relay *notify.Relay // to the service manager; nil without
+	events *poddir.EventLog
+	relay  *notify.Relay // to the service manager; nil without
 
 	master  atomic.Int32 // of the pty of an interactive app; 0 without
 	restore func()
@@ -176,16 +169,16 @@ func (r *runner) handle(m contract.Message, fd int) {
 	switch m.Kind {
 	case contract.MessageStarted:
 		// One that has ended already has no pid any more.
-		r.note(contract.StartedLine(m.App, pidfd.PID(fd), m.Time))
+		r.events.Note(contract.StartedLine(m.App, pidfd.PID(fd), m.Time))
 		r.relay.Started(m.App)
 		if err := r.relay.Err(); err != nil {
 			fmt.Fprintln(os.Stderr, "stage1:", err)
 		}
 	case contract.MessageExited:
 		if r.doc != nil {
-			r.note(r.doc.OOMLine(m.App, cgroup.OOMKills, m.Time))
+			r.events.Note(r.doc.OOMLine(m.App, cgroup.OOMKills, m.Time))
 		}
-		r.note(contract.ExitedLine(m.App, m.Number, m.Time))
+		r.events.Note(contract.ExitedLine(m.App, m.Number, m.Time))
 	case contract.MessageTTY:
 		r.terminal(fd)
 		return
@@ -231,17 +224,5 @@ func (r *runner) restoreTerminal() {
 	}
 	if r.restore != nil {
 		r.restore()
-	}
-}
-
-// note appends a line to the pod's events, without waiting for the disk: what a
-// power loss takes belongs to a pod that is dead then. What cannot be noted is
-// said, and the pod goes on.
-func (r *runner) note(line string) {
-	if line == "" {
-		return
-	}
-	if _, err := r.file.WriteString(line); err != nil {
-		fmt.Fprintln(os.Stderr, "stage1: cannot note the pod's events:", err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/rkt/rkt/internal/linux/pidfd"
 	"github.com/rkt/rkt/internal/linux/pty"
 	"github.com/rkt/rkt/internal/linux/wait"
+	"github.com/rkt/rkt/internal/stage1/appinit/poddir"
 	"github.com/rkt/rkt/internal/stage1/assemble"
 	"github.com/rkt/rkt/internal/stage1/contract"
 	machined "github.com/rkt/rkt/internal/stage1/machine"
@@ -28,7 +29,7 @@ type runner struct {
 	doc          *contract.Pod
 	documentPath string
 	handed       []assemble.Handed // in the document's order
-	events       *os.File
+	events       *poddir.EventLog
 	network      int
 	relay        *notify.Relay // to the service manager; nil without
 	nspawn       int           // pid
@@ -216,7 +217,7 @@ func (r *runner) hello(e event) error {
 	if r.init == 0 {
 		r.init = pidfd.Parent(e.pid)
 		now := time.Now().UnixNano()
-		r.note(contract.InitLine(r.init, now))
+		r.events.Note(contract.InitLine(r.init, now))
 		if program := os.Getenv(contract.EnvMachine); program != "" {
 			leader := fmt.Sprint(r.init)
 			go func() {
@@ -245,7 +246,7 @@ func (r *runner) said(e event) {
 	case contract.MessageStarted:
 		a.started = true
 		// One that has ended already has no pid any more.
-		r.note(contract.StartedLine(e.app, pidfd.PID(e.fd), e.m.Time))
+		r.events.Note(contract.StartedLine(e.app, pidfd.PID(e.fd), e.m.Time))
 		onHost(func() { r.relay.Started(e.app) })
 	case contract.MessageExited:
 		r.exited(a, e.app, e.m.Number, e.m.Time)
@@ -264,7 +265,7 @@ func (r *runner) exited(a *running, name string, status int, at int64) {
 		return
 	}
 	a.ended = true
-	r.note(r.doc.OOMLine(name, cgroup.OOMKills, at) + contract.ExitedLine(name, status, at))
+	r.events.Note(r.doc.OOMLine(name, cgroup.OOMKills, at) + contract.ExitedLine(name, status, at))
 	if status == 0 {
 		return
 	}
@@ -385,13 +386,5 @@ func (r *runner) drain() {
 	select {
 	case <-r.drained:
 	case <-time.After(time.Second):
-	}
-}
-
-// note appends lines to the pod's events. What cannot be noted is said, and the pod
-// goes on.
-func (r *runner) note(lines string) {
-	if _, err := r.events.WriteString(lines); err != nil {
-		fmt.Fprintln(os.Stderr, "stage1: cannot note the pod's events:", err)
 	}
 }

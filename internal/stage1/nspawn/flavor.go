@@ -13,7 +13,7 @@
 // enforced by the same code in all flavors.
 //
 // A reader finds the pod's life in this order: run.go, machine.go, units.go,
-// service.go, events.go, stop.go.
+// attend.go, service.go, stop.go.
 package nspawn
 
 import (

@@ -42,16 +42,11 @@ func (f Flavor) Run() (int, error) {
 	r := &runner{doc: doc, network: in.network, apps: map[string]*running{}, news: make(chan event, 64)}
 	r.name(doc)
 	signal.Ignore(unix.SIGPIPE) // a word on a stderr that nobody reads must not end the pod
-	r.signals = make(chan os.Signal, 16)
-	for _, sig := range contract.Signals {
-		if !signal.Ignored(sig) { // nohup and the like keep their meaning
-			signal.Notify(r.signals, sig)
-		}
+	r.signals = poddir.Signals()
+	if r.events, err = poddir.OpenEvents("."); err != nil {
+		return 0, err
 	}
-	if r.events, err = os.OpenFile(contract.EventsFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND|unix.O_NOFOLLOW, 0o644); err != nil {
-		return 0, fmt.Errorf("cannot note the pod's events: %w", err)
-	}
-	r.note(contract.RunLine(os.Getpid(), time.Now().UnixNano()))
+	r.events.Note(contract.RunLine(os.Getpid(), time.Now().UnixNano()))
 	if r.relay, err = notify.Parse(os.Getenv(contract.EnvNotify)); err != nil {
 		return 0, err
 	}
@@ -83,17 +78,11 @@ type inherited struct {
 }
 
 func inherit() (in inherited, err error) {
-	in.netns, in.network = -1, -1
-	for _, v := range []struct {
-		env string
-		to  *int
-	}{{contract.EnvNetNS, &in.netns}, {contract.EnvNetworkFD, &in.network}} {
-		if os.Getenv(v.env) == "" {
-			continue
-		}
-		if *v.to, err = poddir.Descriptor(v.env); err != nil {
-			return in, err
-		}
+	if in.netns, err = poddir.Optional(contract.EnvNetNS); err != nil {
+		return in, err
+	}
+	if in.network, err = poddir.Optional(contract.EnvNetworkFD); err != nil {
+		return in, err
 	}
 	in.resolv = os.Getenv(contract.EnvResolv)
 	return in, native.KeepHeld()

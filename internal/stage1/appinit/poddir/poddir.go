@@ -67,6 +67,14 @@ func Descriptor(env string) (int, error) {
 	return n, nil
 }
 
+// Optional is Descriptor for one that need not be there: -1 then.
+func Optional(env string) (int, error) {
+	if os.Getenv(env) == "" {
+		return -1, nil
+	}
+	return Descriptor(env)
+}
+
 // Stop sends a signal that is to end the pod to the process behind pidfd. One that
 // has ended already is fine.
 func Stop(pidfd int, sig unix.Signal) error {
