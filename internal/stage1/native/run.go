@@ -8,15 +8,12 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
-	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/failpoint"
 	"github.com/rkt/rkt/internal/linux/cgroup"
 	"github.com/rkt/rkt/internal/linux/pidfd"
-	"github.com/rkt/rkt/internal/linux/pty"
 	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/stage1/appinit/poddir"
 	"github.com/rkt/rkt/internal/stage1/contract"
@@ -87,7 +84,7 @@ func Run() (int, error) {
 	}
 	r.relay.Hear() // its last words
 	forgotten := Forget()
-	r.restoreTerminal()
+	r.terminal.Restore()
 	failpoint.Hit("native/ended")
 	if err := r.removeCgroups(); err != nil {
 		fmt.Fprintln(os.Stderr, "stage1:", err)
@@ -142,17 +139,13 @@ type runner struct {
 	ctl  Control
 	doc  *contract.Pod // of a pod with limits; else nil
 
-	events *poddir.EventLog
-	relay  *notify.Relay // to the service manager; nil without
-
-	master  atomic.Int32 // of the pty of an interactive app; 0 without
-	restore func()
-	drained chan struct{}
+	events   *poddir.EventLog
+	relay    *notify.Relay // to the service manager; nil without
+	terminal Terminal
 }
 
 func (r *runner) signal(sig unix.Signal) {
-	if master := int(r.master.Load()); sig == unix.SIGWINCH && master > 0 {
-		pty.CopySize(master, 0)
+	if sig == unix.SIGWINCH && r.terminal.Resize() {
 		return
 	}
 	if dir := os.Getenv(contract.EnvCgroup); sig == unix.SIGTERM && dir != "" {
@@ -180,49 +173,10 @@ func (r *runner) handle(m contract.Message, fd int) {
 		}
 		r.events.Note(contract.ExitedLine(m.App, m.Number, m.Time))
 	case contract.MessageTTY:
-		r.terminal(fd)
+		r.terminal.Connect(fd, r.signal)
 		return
 	}
 	if fd >= 0 {
 		unix.Close(fd)
-	}
-}
-
-// terminal connects the caller's terminal to the app's.
-func (r *runner) terminal(master int) {
-	restore, err := pty.Raw(0)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "stage1:", err)
-	} else {
-		r.restore = restore
-	}
-	r.master.Store(int32(master))
-	r.drained = make(chan struct{})
-	go func() {
-		if err := pty.CopyOut(1, master); err != nil {
-			// Nobody sees the app any more: what a terminal's end means.
-			r.signal(unix.SIGHUP)
-			pty.Discard(master)
-		}
-		close(r.drained)
-	}()
-	go func() {
-		if pty.CopyIn(master, 0) {
-			r.signal(unix.SIGTERM)
-		}
-	}()
-}
-
-// restoreTerminal waits a moment for the last output: processes that apps left
-// behind are dead by now, so the pty has ended.
-func (r *runner) restoreTerminal() {
-	if r.master.Load() > 0 {
-		select {
-		case <-r.drained:
-		case <-time.After(time.Second):
-		}
-	}
-	if r.restore != nil {
-		r.restore()
 	}
 }

@@ -40,16 +40,8 @@ func Stop(force bool) error {
 	if err != nil {
 		return err
 	}
-	run, err := openProcess(events.Run)
-	if err != nil || run.fd < 0 {
-		return err
-	}
-	defer unix.Close(run.fd)
-	// init still being its child proves that the pid was not given anew.
-	if pidfd.Parent(init.pid) != events.Run {
-		return nil
-	}
-	if err := poddir.Stop(run.fd, unix.SIGTERM); err != nil || doc.Cgroup == "" {
+	asked, err := poddir.Ask(events.Run, func() int { return pidfd.Parent(init.pid) })
+	if err != nil || !asked || doc.Cgroup == "" {
 		return err
 	}
 	return cgroup.Thaw(doc.Cgroup)

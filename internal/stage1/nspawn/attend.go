@@ -7,14 +7,12 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/linux/cgroup"
 	"github.com/rkt/rkt/internal/linux/pidfd"
-	"github.com/rkt/rkt/internal/linux/pty"
 	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/stage1/appinit/poddir"
 	"github.com/rkt/rkt/internal/stage1/assemble"
@@ -42,9 +40,7 @@ type runner struct {
 	stopping bool
 	status   int // of the first app that failed
 
-	master  atomic.Int32 // of the pty of an interactive app; 0 without
-	restore func()
-	drained chan struct{}
+	terminal native.Terminal
 }
 
 // running is an app as `run` knows it.
@@ -196,7 +192,6 @@ func (r *runner) over(failed error, expected bool) (int, error) {
 			failed = fmt.Errorf("cannot run pod %s: %s", r.doc.UUID, text)
 		}
 	}
-	r.drain()
 	if failed == errSilent {
 		return 254, nil
 	}
@@ -251,7 +246,7 @@ func (r *runner) said(e event) {
 	case contract.MessageExited:
 		r.exited(a, e.app, e.m.Number, e.m.Time)
 	case contract.MessageTTY:
-		r.terminal(e.fd)
+		r.terminal.Connect(e.fd, func(sig unix.Signal) { r.signals <- sig })
 		return
 	}
 	if e.fd >= 0 {
@@ -316,8 +311,7 @@ func (r *runner) allStarted() bool {
 
 // signal passes sig on to the apps. SIGTERM is the pod's stop.
 func (r *runner) signal(sig unix.Signal) {
-	if master := int(r.master.Load()); sig == unix.SIGWINCH && master > 0 {
-		pty.CopySize(master, 0)
+	if sig == unix.SIGWINCH && r.terminal.Resize() {
 		return
 	}
 	if sig == unix.SIGTERM {
@@ -348,43 +342,5 @@ func (r *runner) stop() {
 func (r *runner) tell(a *running, sig unix.Signal) {
 	if a.ctl >= 0 && !a.ended {
 		_ = native.Control(a.ctl).Send(contract.Message{Kind: contract.MessageSignal, Number: int(sig)}, -1)
-	}
-}
-
-// terminal connects the caller's terminal to the app's.
-func (r *runner) terminal(master int) {
-	if master < 0 || r.drained != nil {
-		return
-	}
-	restore, err := pty.Raw(0)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "stage1:", err)
-	}
-	r.restore = restore
-	r.master.Store(int32(master))
-	r.drained = make(chan struct{})
-	signals := r.signals
-	go func() {
-		if err := pty.CopyOut(1, master); err != nil {
-			signals <- unix.SIGHUP // nobody sees the app any more
-			pty.Discard(master)
-		}
-		close(r.drained)
-	}()
-	go func() {
-		if pty.CopyIn(master, 0) {
-			signals <- unix.SIGTERM
-		}
-	}()
-}
-
-// drain waits a moment for the last output of a terminal, whose other end is gone.
-func (r *runner) drain() {
-	if r.drained == nil {
-		return
-	}
-	select {
-	case <-r.drained:
-	case <-time.After(time.Second):
 	}
 }

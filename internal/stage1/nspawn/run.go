@@ -169,9 +169,7 @@ func lay(a *assemble.Assembly, doc *contract.Pod, path, resolv string) ([]assemb
 func (r *runner) giveBack() {
 	r.relay.Hear() // its last words
 	forgotten := native.Forget()
-	if r.restore != nil {
-		r.restore()
-	}
+	r.terminal.Restore()
 	unlinkJournal(r.doc)
 	failpoint.Hit("nspawn/ended")
 	for _, err := range []error{

@@ -35,16 +35,9 @@ func Stop(force bool) error {
 	if force {
 		return poddir.Stop(init, unix.SIGKILL)
 	}
-	run, err := pidfd.Open(events.Run)
-	if err != nil || run < 0 {
-		return err
-	}
-	defer unix.Close(run)
-	// systemd's parent being its child proves that the pid was not given anew.
-	if pidfd.Parent(pidfd.Parent(events.Init)) != events.Run {
-		return nil
-	}
-	if err := poddir.Stop(run, unix.SIGTERM); err != nil || doc.Cgroup == "" {
+	// systemd-nspawn, systemd's parent, is `run`'s child.
+	asked, err := poddir.Ask(events.Run, func() int { return pidfd.Parent(pidfd.Parent(events.Init)) })
+	if err != nil || !asked || doc.Cgroup == "" {
 		return err
 	}
 	return cgroup.Thaw(doc.Cgroup)

@@ -22,17 +22,23 @@ func StopPod(dir string, force bool) error {
 	if force {
 		return Stop(first.FD, unix.SIGKILL)
 	}
-	run, err := pidfd.Open(first.Run)
-	if err != nil || run < 0 {
-		return err
+	_, err = Ask(first.Run, func() int { return pidfd.Parent(first.PID) })
+	return err
+}
+
+// Ask asks `run` to end its pod. parent finds whose child a process of the pod is
+// that must be `run`'s: its still being so proves that the pid was not given anew.
+// asked is false if there is no `run` any more.
+func Ask(run int, parent func() int) (asked bool, err error) {
+	fd, err := pidfd.Open(run)
+	if err != nil || fd < 0 {
+		return false, err
 	}
-	defer unix.Close(run)
-	// The first process still being its child proves that the pid was not given
-	// anew.
-	if pidfd.Parent(first.PID) != first.Run {
-		return nil
+	defer unix.Close(fd)
+	if parent() != run {
+		return false, nil
 	}
-	return Stop(run, unix.SIGTERM)
+	return true, Stop(fd, unix.SIGTERM)
 }
 
 // First is a pod's first process, behind a pidfd, -1 if it has ended, and the pid of
