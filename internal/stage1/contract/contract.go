@@ -305,6 +305,16 @@ type App struct {
 	Stderr Stream `json:"stderr,omitempty"`
 }
 
+// App is the app of that name; nil if the pod has none.
+func (p *Pod) App(name string) *App {
+	for i := range p.Apps {
+		if p.Apps[i].Name == name {
+			return &p.Apps[i]
+		}
+	}
+	return nil
+}
+
 // Stream says where one of an app's standard streams goes.
 type Stream string
 

@@ -21,11 +21,7 @@ func Enter(name string, argv []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	there := false
-	for i := range doc.Apps {
-		there = there || doc.Apps[i].Name == name
-	}
-	if !there {
+	if doc.App(name) == nil {
 		return 0, fmt.Errorf("cannot enter app %q: the pod has none of that name", name)
 	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

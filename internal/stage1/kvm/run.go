@@ -342,7 +342,7 @@ func (r *runner) event(line string) error {
 	e := contract.ParseEvents(line)
 	now := time.Now().UnixNano()
 	for name, a := range e.Apps {
-		if !r.has(name) {
+		if r.doc.App(name) == nil {
 			return fmt.Errorf("%w: an event of no app", wire.ErrProtocol)
 		}
 		r.mu.Lock()
@@ -368,15 +368,6 @@ func (r *runner) event(line string) error {
 		r.events.Note(text)
 	}
 	return nil
-}
-
-func (r *runner) has(name string) bool {
-	for i := range r.doc.Apps {
-		if r.doc.Apps[i].Name == name {
-			return true
-		}
-	}
-	return false
 }
 
 // openCgroup makes the machine's own cgroup in the pod's, and opens it; 0 without.

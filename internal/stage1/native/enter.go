@@ -31,12 +31,7 @@ func Enter(name string, argv []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	var app *contract.App
-	for i := range doc.Apps {
-		if doc.Apps[i].Name == name {
-			app = &doc.Apps[i]
-		}
-	}
+	app := doc.App(name)
 	if app == nil {
 		return 0, fmt.Errorf("cannot enter app %q: the pod has none of that name", name)
 	}

@@ -54,12 +54,7 @@ func (v *Service) Supervise() (int, error) {
 	}
 	deafen()
 	s := &supervisor{doc: v.Doc, ctl: Control(v.Control), place: v.Root, endOthers: v.End, lost: v.Lost}
-	a := &app{groups: v.Groups, sockets: v.Sockets}
-	for i := range v.Doc.Apps {
-		if v.Doc.Apps[i].Name == v.App {
-			a.App = &v.Doc.Apps[i]
-		}
-	}
+	a := &app{App: v.Doc.App(v.App), groups: v.Groups, sockets: v.Sockets}
 	if a.App == nil {
 		return 0, fmt.Errorf("cannot run app %q: the pod has none of that name", v.App)
 	}
