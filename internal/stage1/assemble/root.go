@@ -14,6 +14,7 @@ import (
 	"github.com/rkt/rkt/internal/linux/mount"
 	"github.com/rkt/rkt/internal/linux/safepath"
 	"github.com/rkt/rkt/internal/linux/userns"
+	"github.com/rkt/rkt/internal/stage1/appinit"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -176,7 +177,7 @@ func (s *shelf) etc(doc *contract.Pod, app *contract.App, root int) error {
 	}
 	for _, f := range files {
 		if f.onlyThere || f.onlyMissing {
-			exists, empty := lookAt(root, "etc/"+f.name)
+			exists, empty := appinit.LookAt(root, "etc/"+f.name)
 			if f.onlyThere && !exists || f.onlyMissing && exists && !empty {
 				continue
 			}
@@ -186,20 +187,6 @@ func (s *shelf) etc(doc *contract.Pod, app *contract.App, root int) error {
 		}
 	}
 	return nil
-}
-
-// lookAt tells whether the root has something at path, and whether that is an
-// empty file, which is only a place to mount over, of the image's making or
-// stage0's.
-func lookAt(root int, path string) (exists, empty bool) {
-	fd, err := safepath.OpenInRoot(root, path, unix.O_PATH)
-	if err != nil {
-		return false, false
-	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	err = unix.Fstat(fd, &st)
-	return true, err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0
 }
 
 // bindContent writes a file on the shelf and binds it at target.

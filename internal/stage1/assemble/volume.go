@@ -16,6 +16,7 @@ import (
 	"github.com/rkt/rkt/internal/linux/mount"
 	"github.com/rkt/rkt/internal/linux/safepath"
 	"github.com/rkt/rkt/internal/linux/userns"
+	"github.com/rkt/rkt/internal/stage1/appinit"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -81,15 +82,6 @@ func cloneVolume(v *contract.Mount, users int) (source, error) {
 		return source{}, err
 	}
 	var set uint64
-	if v.ReadOnly {
-		set |= unix.MOUNT_ATTR_RDONLY
-	}
-	if v.NoSUID {
-		set |= unix.MOUNT_ATTR_NOSUID
-	}
-	if v.NoExec {
-		set |= unix.MOUNT_ATTR_NOEXEC
-	}
 	s := source{mount: m, directory: st.Mode&unix.S_IFMT == unix.S_IFDIR}
 	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFCHR && kind != unix.S_IFBLK {
 		set |= noDevices // a device itself may be a volume, one inside may not
@@ -98,12 +90,7 @@ func cloneVolume(v *contract.Mount, users int) (source, error) {
 	} else {
 		s.rule = devcgroup.Of(&st, devcgroup.Read|devcgroup.Write)
 	}
-	err = mount.SetAttr(m, set, 0, v.Recursive)
-	if err == nil && (v.Private || v.ReadOnly || !v.Recursive) {
-		// What the host mounts there later would come without these flags, and
-		// below a volume that is to show nothing below.
-		err = mount.Private(m, v.Recursive)
-	}
+	err = appinit.ConfineVolume(m, v, set)
 	if err == nil && users > 0 {
 		err = mount.MapOwners(m, users, fd, v.Recursive)
 	}

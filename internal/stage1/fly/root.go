@@ -16,6 +16,7 @@ import (
 	"github.com/rkt/rkt/internal/linux/mount"
 	"github.com/rkt/rkt/internal/linux/overlay"
 	"github.com/rkt/rkt/internal/linux/safepath"
+	"github.com/rkt/rkt/internal/stage1/appinit"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -117,13 +118,8 @@ func fill(doc *contract.Pod, app *contract.App, root int) error {
 func etc(doc *contract.Pod, own []int) error {
 	files := map[string]*string{"etc/resolv.conf": doc.Resolv, "etc/hosts": doc.Hosts}
 	if doc.HostsIfMissing {
-		if fd, err := safepath.OpenInRoot(own[0], "etc/hosts", unix.O_PATH); err == nil {
-			var st unix.Stat_t
-			// An empty file is only a place to mount over, of the lowest layer's.
-			if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > 0 {
-				delete(files, "etc/hosts")
-			}
-			unix.Close(fd)
+		if exists, empty := appinit.LookAt(own[0], "etc/hosts"); exists && !empty {
+			delete(files, "etc/hosts")
 		}
 	}
 	for target, content := range files {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rkt/rkt/internal/linux/mount"
 	"github.com/rkt/rkt/internal/linux/overlay"
+	"github.com/rkt/rkt/internal/stage1/appinit"
 	"github.com/rkt/rkt/internal/stage1/contract"
 	"github.com/rkt/rkt/internal/stage1/kvm/wire"
 )
@@ -132,23 +133,7 @@ func layVolume(m *contract.Mount, at string) error {
 	if err != nil {
 		return err
 	}
-	set := uint64(unix.MOUNT_ATTR_NODEV)
-	if m.ReadOnly {
-		set |= unix.MOUNT_ATTR_RDONLY
-	}
-	if m.NoSUID {
-		set |= unix.MOUNT_ATTR_NOSUID
-	}
-	if m.NoExec {
-		set |= unix.MOUNT_ATTR_NOEXEC
-	}
-	err = mount.SetAttr(v, set, 0, m.Recursive)
-	if err == nil && (m.Private || m.ReadOnly || !m.Recursive) {
-		// What the host mounts there later would come without these flags, and
-		// below a volume that is to show nothing below.
-		err = mount.Private(v, m.Recursive)
-	}
-	if err != nil {
+	if err := appinit.ConfineVolume(v, m, unix.MOUNT_ATTR_NODEV); err != nil {
 		unix.Close(v)
 		return err
 	}
