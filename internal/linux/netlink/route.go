@@ -74,6 +74,11 @@ type Link struct {
 	Lower int     // index of what it stands on: a veth's other end, a macvlan's parent, maybe of another namespace; 0: nothing
 }
 
+// Address is the interface's hardware address as ip(8) writes it.
+func (l *Link) Address() string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", l.MAC[0], l.MAC[1], l.MAC[2], l.MAC[3], l.MAC[4], l.MAC[5])
+}
+
 // Link finds an interface by name. One that does not exist is unix.ENODEV.
 func (c *Conn) Link(name string) (l Link, err error) {
 	m := NewMessage(unix.RTM_GETLINK, 0).Bytes(make([]byte, unix.SizeofIfInfomsg)...).Text(unix.IFLA_IFNAME, name)

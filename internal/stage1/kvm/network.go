@@ -88,7 +88,7 @@ func (n *podNetwork) tap(c *netlink.Conn, l netlink.Link, name string) error {
 	if err != nil {
 		return err
 	}
-	mac := fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", l.MAC[0], l.MAC[1], l.MAC[2], l.MAC[3], l.MAC[4], l.MAC[5])
+	mac := l.Address()
 	n.taps = append(n.taps, vmm.Tap{File: os.NewFile(uintptr(fd), name), MAC: mac, MTU: l.MTU})
 	i := wire.Interface{MAC: mac, Name: l.Name, MTU: l.MTU}
 	for _, a := range addresses {

@@ -31,21 +31,7 @@ const (
 // memory is how much a pod's machine has, in bytes, a multiple of MiB: what its apps
 // may use, and what the guest needs itself.
 func memory(doc *contract.Pod) int64 {
-	n := doc.Limits.Memory
-	if n == 0 {
-		free := false
-		for i := range doc.Apps {
-			if m := doc.Apps[i].Limits.Memory; m > 0 {
-				n = min(n, largest) + min(m, largest)
-			} else {
-				free = true
-			}
-		}
-		if free {
-			n += unlimited
-		}
-	}
-	n = min(n, largest) + overhead
+	n := together(doc, func(l *contract.Limits) int64 { return l.Memory }, unlimited) + overhead
 	n += n / 64
 	return (max(n, least) + mebibyte - 1) / mebibyte * mebibyte
 }
@@ -67,19 +53,24 @@ func fits(doc *contract.Pod) error {
 // cpus is how many processors a pod's machine has: as many as its apps may use,
 // rounded up, one for all without a limit, and not more than the host has.
 func cpus(doc *contract.Pod) int {
-	n := doc.Limits.CPU
+	n := together(doc, func(l *contract.Limits) int64 { return l.CPU }, 1000)
+	return max(1, min(int((n+999)/1000), runtime.NumCPU()))
+}
+
+// together is the pod's limit of something, or what its apps may use together, with
+// free for all that have no limit; at most largest.
+func together(doc *contract.Pod, limit func(*contract.Limits) int64, free int64) int64 {
+	n := limit(&doc.Limits)
 	if n == 0 {
-		free := false
+		more := int64(0)
 		for i := range doc.Apps {
-			if c := doc.Apps[i].Limits.CPU; c > 0 {
-				n += c
+			if l := limit(&doc.Apps[i].Limits); l > 0 {
+				n = min(n, largest) + min(l, largest)
 			} else {
-				free = true
+				more = free
 			}
 		}
-		if free {
-			n += 1000
-		}
+		n += more
 	}
-	return max(1, min(int((n+999)/1000), runtime.NumCPU()))
+	return min(n, largest)
 }

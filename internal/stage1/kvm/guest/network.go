@@ -64,7 +64,7 @@ func findInterface(c *netlink.Conn, mac string) (int, error) {
 			return 0, err
 		}
 		for _, l := range links {
-			if fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", l.MAC[0], l.MAC[1], l.MAC[2], l.MAC[3], l.MAC[4], l.MAC[5]) == mac {
+			if l.Address() == mac {
 				return l.Index, nil
 			}
 		}
