@@ -73,13 +73,12 @@ type unitProcess struct {
 // ownUnit tells whether the unit that process is in has nobody but that, its
 // children and the pod in it.
 func (b *bus) ownUnit(id pod.UUID, process int) (bool, error) {
-	path, name, err := b.unit(process)
+	path, name, kind, err := b.unit(process)
 	if err != nil {
 		return false, err
 	}
 	var cgroup dbus.Variant
-	kind := systemd + "." + strings.ToUpper(name[strings.LastIndexByte(name, '.')+1:][:1]) + name[strings.LastIndexByte(name, '.')+2:]
-	if err := b.call(systemd, string(path), "org.freedesktop.DBus.Properties.Get", 0, []any{kind, "ControlGroup"}, &cgroup); err != nil {
+	if err := b.call(systemd, string(path), "org.freedesktop.DBus.Properties.Get", 0, []any{systemd + "." + kind, "ControlGroup"}, &cgroup); err != nil {
 		return false, fmt.Errorf("cannot look at unit %s: %w", name, err)
 	}
 	if at, ok := cgroup.Value().(string); !ok || userSlice(at) {
@@ -98,22 +97,26 @@ func (b *bus) ownUnit(id pod.UUID, process int) (bool, error) {
 	return true, nil
 }
 
-// unit is that which a process is in, by its path on the bus and its name.
-func (b *bus) unit(process int) (path dbus.ObjectPath, name string, err error) {
+// unit is that which a process is in, by its path on the bus and its name, and of
+// what kind it is, in the words of interfaces.
+func (b *bus) unit(process int) (path dbus.ObjectPath, name, kind string, err error) {
 	err = b.call(systemd, systemdPath, systemdMethod+"GetUnitByPID", 0, []any{uint32(process)}, &path)
 	if is(err, noUnit, noService, noOwner) {
-		return "", "", ErrNotHere
+		return "", "", "", ErrNotHere
 	}
 	var id dbus.Variant
 	if err == nil {
 		err = b.call(systemd, string(path), "org.freedesktop.DBus.Properties.Get", 0, []any{systemd + ".Unit", "Id"}, &id)
 	}
 	if err != nil {
-		return "", "", fmt.Errorf("cannot find the unit of process %d: %w", process, err)
+		return "", "", "", fmt.Errorf("cannot find the unit of process %d: %w", process, err)
 	}
 	name, _ = id.Value().(string)
-	if !strings.HasSuffix(name, ".service") && !strings.HasSuffix(name, ".scope") {
-		return "", "", ErrNotHere
+	switch {
+	case strings.HasSuffix(name, ".service"):
+		return path, name, "Service", nil
+	case strings.HasSuffix(name, ".scope"):
+		return path, name, "Scope", nil
 	}
-	return path, name, nil
+	return "", "", "", ErrNotHere
 }
