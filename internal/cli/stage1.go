@@ -293,12 +293,8 @@ func owned(path string) (string, error) {
 		if err := unix.Lstat(at, &st); err != nil {
 			return "", err
 		}
-		if st.Uid != 0 && int(st.Uid) != os.Geteuid() {
-			return "", fmt.Errorf("%s belongs to user %d, who could change it", at, st.Uid)
-		}
-		// In a sticky directory what is root's own stays so.
-		if st.Mode&0o022 != 0 && (at == path || st.Mode&unix.S_ISVTX == 0) {
-			return "", fmt.Errorf("%s may be changed by others: its mode is %04o", at, st.Mode&0o7777)
+		if err := launch.Unchangeable(&st, at, at != path); err != nil {
+			return "", err
 		}
 		if at == "/" {
 			return path, nil

@@ -129,10 +129,17 @@ func ours(fd int, path string) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return os.NewSyscallError("fstat", err)
 	}
+	return Unchangeable(&st, path, false)
+}
+
+// Unchangeable refuses a file or directory that others than root and the caller may
+// change, path being its name in errors. sticky: a directory in which nobody moves
+// another's files will do, for what root or the caller has in it.
+func Unchangeable(st *unix.Stat_t, path string, sticky bool) error {
 	if int(st.Uid) != os.Geteuid() && st.Uid != 0 {
 		return fmt.Errorf("%s belongs to user %d, who could change it", path, st.Uid)
 	}
-	if st.Mode&0o022 != 0 {
+	if st.Mode&0o022 != 0 && !(sticky && st.Mode&unix.S_ISVTX != 0) {
 		return fmt.Errorf("%s may be changed by others: its mode is %04o", path, st.Mode&0o7777)
 	}
 	return nil
