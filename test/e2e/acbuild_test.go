@@ -159,10 +159,16 @@ func TestBuildHello(t *testing.T) {
 
 func serveHello(t *testing.T, h *rkt.Host, image string) {
 	t.Helper()
+	serves(t, h, image, "127.0.0.1:5000", "hello\n")
+}
+
+// serves runs an image on the word of a key, or a digest, until it has answered.
+func serves(t *testing.T, h *rkt.Host, image, address, want string) {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "uuid")
 	p := h.Start("--insecure-options=none", "run", "--net=host", "--uuid-file-save="+file, image)
-	listening(t, p, "127.0.0.1:5000")
-	answers(t, "http://127.0.0.1:5000/", "hello\n")
+	listening(t, p, address)
+	answers(t, "http://"+address+"/", want)
 	h.Must("stop", readUUID(t, file))
 	p.Wait()
 	h.Gone()
@@ -221,16 +227,9 @@ func TestBuildNginx(t *testing.T) {
 	}
 }
 
-// serveNginx runs an image of nginx's on the word of a key, or a digest.
 func serveNginx(t *testing.T, h *rkt.Host, image string) {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "uuid")
-	p := h.Start("--insecure-options=none", "run", "--net=host", "--uuid-file-save="+file, image)
-	listening(t, p, "127.0.0.1:8081")
-	answers(t, "http://127.0.0.1:8081/", "built by acbuild")
-	h.Must("stop", readUUID(t, file))
-	p.Wait()
-	h.Gone()
+	serves(t, h, image, "127.0.0.1:8081", "built by acbuild")
 }
 
 // signedACI: the ACI is taken on the word of a key that has a password.

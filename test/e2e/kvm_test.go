@@ -179,20 +179,7 @@ func TestKVMInteractive(t *testing.T) {
 	term.Expect("on a 1terminal")
 	term.Send("stty size\n")
 	term.Expect("24 80")
-	term.Resize(40, 100)
-	term.Send("while ! stty size | grep '40 100'; do sleep 0.05; done; echo res$((1))zed\n")
-	term.Expect("res1zed")
-	term.Send("sh -c 'trap \"exit 0\" INT; echo sl$((1))ep; while :; do sleep 0.1; done'\n")
-	term.Expect("sl1ep")
-	term.Send("\x03")
-	term.Send("echo sur$((1))ived; exit 5\n")
-	term.Expect("sur1ived")
-	if got := term.Wait(); got != 5 {
-		t.Errorf("exit status %d, want 5", got)
-	}
-	if !term.Echo() {
-		t.Error("rkt left the terminal in raw mode")
-	}
+	useTerminal(t, term)
 	h.Gone()
 }
 

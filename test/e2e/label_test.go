@@ -30,10 +30,9 @@ const profile = `profile rkt-test flags=(attach_disconnected,mediate_deleted) {
 }
 `
 
-// TestAppArmor: an app, and what enters it, is confined by the profile that was
-// asked for.
-func TestAppArmor(t *testing.T) {
-	h := host(t)
+// loadProfile gives the kernel an AppArmor profile, until the test's end or unload.
+func loadProfile(t *testing.T, file string) (unload func()) {
+	t.Helper()
 	if !lsm.HasAppArmor() {
 		t.Skip("needs a kernel with AppArmor (make vm)")
 	}
@@ -41,12 +40,21 @@ func TestAppArmor(t *testing.T) {
 	if err != nil {
 		t.Skip("needs apparmor_parser")
 	}
-	file := t.TempDir() + "/profile"
-	write(t, file, profile)
 	if out, err := exec.Command(parser, "-K", "-r", file).CombinedOutput(); err != nil {
 		t.Fatalf("cannot load the profile: %v\n%s", err, out)
 	}
-	t.Cleanup(func() { _ = exec.Command(parser, "-R", file).Run() })
+	unload = func() { _ = exec.Command(parser, "-R", file).Run() }
+	t.Cleanup(unload)
+	return unload
+}
+
+// TestAppArmor: an app, and what enters it, is confined by the profile that was
+// asked for.
+func TestAppArmor(t *testing.T) {
+	h := host(t)
+	file := t.TempDir() + "/profile"
+	write(t, file, profile)
+	loadProfile(t, file)
 	script := "cat /proc/self/attr/current; echo x >/allowed && echo wrote; echo x >/forbidden && echo wrote what is forbidden; "
 	want := "rkt-test (enforce)\nwrote\n"
 	for name, flags := range map[string][]string{
@@ -110,22 +118,11 @@ func TestDefaultProfileIsValid(t *testing.T) {
 // and names no other is confined by it, and still does what apps do.
 func TestDefaultProfile(t *testing.T) {
 	h := host(t)
-	if !lsm.HasAppArmor() {
-		t.Skip("needs a kernel with AppArmor (make vm)")
-	}
-	parser, err := exec.LookPath("apparmor_parser")
-	if err != nil {
-		t.Skip("needs apparmor_parser")
-	}
 	if lsm.Loaded(pod.DefaultProfile) {
 		t.Skip("needs a machine that has not loaded rkt's profile itself")
 	}
 	file := defaultProfile(t)
-	if out, err := exec.Command(parser, "-K", "-r", file).CombinedOutput(); err != nil {
-		t.Fatalf("cannot load the profile: %v\n%s", err, out)
-	}
-	unload := func() { _ = exec.Command(parser, "-R", file).Run() }
-	t.Cleanup(unload)
+	unload := loadProfile(t, file)
 	const confined = "rkt-default (enforce)\n"
 	label := "cat /proc/self/attr/current; "
 	for name, flags := range map[string][2][]string{

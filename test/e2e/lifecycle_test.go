@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/rkt/rkt/test/images"
+	"github.com/rkt/rkt/test/rkt"
 )
 
 // TestPrepareRunRm walks a pod through its phases.
@@ -204,6 +205,14 @@ func TestInteractive(t *testing.T) {
 	term.Send("stty size; tty\n")
 	term.Expect("24 80")
 	term.Expect("/dev/")
+	useTerminal(t, term)
+	h.Gone()
+}
+
+// useTerminal does at an app's terminal, where a shell waits, what people do: it
+// changes the size, interrupts a program, and ends the shell.
+func useTerminal(t *testing.T, term *rkt.Terminal) {
+	t.Helper()
 	term.Resize(40, 100)
 	term.Send("while ! stty size | grep '40 100'; do sleep 0.05; done; echo res$((1))zed\n")
 	term.Expect("res1zed")
@@ -220,7 +229,6 @@ func TestInteractive(t *testing.T) {
 	if !term.Echo() {
 		t.Errorf("rkt left the terminal in raw mode")
 	}
-	h.Gone()
 }
 
 // TestEscape: ^] three times ends an interactive pod, two times do not.

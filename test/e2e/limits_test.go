@@ -405,18 +405,21 @@ func TestNoLimitNoHierarchy(t *testing.T) {
 	p.Wait()
 }
 
-// TestAside: in version 2, rkt in a cgroup of its own steps aside for the
-// controllers, and back; where others are in that cgroup, the pod is refused.
-func TestAside(t *testing.T) {
+// controllers are those that user@.service has.
+var controllers = []string{"cpu", "memory", "pids"}
+
+// controlledCgroup makes a cgroup that has controllers, until the test's end. It
+// needs to be at the root of a version 2 hierarchy.
+func controlledCgroup(t *testing.T, name string) (dir string) {
+	t.Helper()
 	own, err := cgroup.Own()
 	if err != nil || !memoryIn2(t) {
 		t.Skipf("needs the memory controller in cgroup version 2 (%v)", err)
 	}
-	h := host(t)
-	if err := cgroup.Enable(own, []string{"cpu", "memory", "pids"}); err != nil {
+	if err := cgroup.Enable(own, controllers); err != nil {
 		t.Skipf("needs to be at the root of the hierarchy: %v", err)
 	}
-	dir := filepath.Join(own, "rkt-e2e-aside")
+	dir = filepath.Join(own, name)
 	if err := cgroup.Create(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -425,6 +428,14 @@ func TestAside(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return dir
+}
+
+// TestAside: in version 2, rkt in a cgroup of its own steps aside for the
+// controllers, and back; where others are in that cgroup, the pod is refused.
+func TestAside(t *testing.T) {
+	h := host(t)
+	dir := controlledCgroup(t, "rkt-e2e-aside")
 	id := tinyID(t, h)
 	run := func(before, script string) rkt.Result {
 		line := before + "; exec " + install.Bin("rkt") + " --dir=" + h.Dir + " --insecure-options=image run --net=none " + id + " --memory=32M --exec=/bin/sh -- -c '" + script + "'"

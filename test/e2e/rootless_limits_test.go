@@ -28,23 +28,7 @@ type slice string
 // newSlice needs to be at the root of a version 2 hierarchy.
 func newSlice(t *testing.T) slice {
 	t.Helper()
-	own, err := cgroup.Own()
-	if err != nil || !memoryIn2(t) {
-		t.Skipf("needs the memory controller in cgroup version 2 (%v)", err)
-	}
-	controllers := []string{"cpu", "memory", "pids"} // as user@.service has
-	if err := cgroup.Enable(own, controllers); err != nil {
-		t.Skipf("needs to be at the root of the hierarchy: %v", err)
-	}
-	dir := filepath.Join(own, "rkt-e2e-user.slice")
-	if err := cgroup.Create(dir); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cgroup.Remove(dir); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := controlledCgroup(t, "rkt-e2e-user.slice")
 	if err := cgroup.Enable(dir, controllers); err != nil {
 		t.Fatal(err)
 	}
