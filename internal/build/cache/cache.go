@@ -233,27 +233,33 @@ func (c *Cache) Find(key string) (Layer, bool) {
 	if err != nil {
 		return Layer{}, false
 	}
-	dir := filepath.Join(c.dir, "trees", filepath.Base(name))
-	b, err := os.ReadFile(filepath.Join(dir, "made"))
+	l, err := c.layer(key, filepath.Join(c.dir, "trees", filepath.Base(name)))
 	if err != nil {
 		return Layer{}, false
 	}
+	now := time.Now()
+	_ = os.Chtimes(filepath.Join(l.dir, "made"), now, now) // for Prune
+	return l, true
+}
+
+// layer is the one whose tree is in dir.
+func (c *Cache) layer(key, dir string) (Layer, error) {
+	b, err := os.ReadFile(filepath.Join(dir, "made"))
+	if err != nil {
+		return Layer{}, err
+	}
 	var m made
 	if err := json.Unmarshal(b, &m); err != nil {
-		return Layer{}, false
+		return Layer{}, err
 	}
 	if m.Boot != c.boot {
 		if _, err := os.Lstat(filepath.Join(dir, "synced")); err != nil {
-			return Layer{}, false
+			return Layer{}, err
 		}
 	}
 	l := Layer{Key: key, dir: dir, Tree: filepath.Join(dir, "tree"), Made: m.Time}
-	if l.Empty, err = empty(l.Tree); err != nil {
-		return Layer{}, false
-	}
-	now := time.Now()
-	_ = os.Chtimes(filepath.Join(dir, "made"), now, now) // for Prune
-	return l, true
+	l.Empty, err = empty(l.Tree)
+	return l, err
 }
 
 func empty(dir string) (bool, error) {
@@ -314,12 +320,14 @@ func (c *Cache) Make(key, what string, again bool, make func(upper, work string)
 	if l, ok := c.Find(key); ok && !again {
 		return l, true, nil // another build was first
 	}
-	if err := c.place(key, entry); err != nil {
+	// The key may lead to another build's tree by now, or to none yet: what was
+	// made here is this build's layer all the same.
+	placed, err := c.place(key, entry)
+	if err != nil {
 		return Layer{}, false, err
 	}
-	l, ok := c.Find(key)
-	if !ok {
-		return Layer{}, false, fmt.Errorf("cannot find what was just put into the build cache: %s", c.link(key))
+	if l, err = c.layer(key, placed); err != nil {
+		return Layer{}, false, fmt.Errorf("cannot read what was just put into the build cache: %w", err)
 	}
 	c.mu.Lock()
 	c.fresh = append(c.fresh, key)
@@ -337,28 +345,46 @@ func contains(list []string, s string) bool {
 	return false
 }
 
-// place gives an entry its name, and then the key to it. Another build may do the
-// same at the same time: the last one's key stays.
-func (c *Cache) place(key, entry string) error {
+// place gives an entry its name, the directory that it returns, and the key to it.
+// Another build may do the same at the same time: the last one's key stays, and
+// the others' trees are garbage once nobody builds.
+func (c *Cache) place(key, entry string) (string, error) {
+	work := filepath.Dir(entry)
 	old, err := os.Readlink(c.link(key))
 	if err == nil {
-		mark := filepath.Join(c.dir, "garbage", filepath.Base(old))
-		if err := os.WriteFile(mark, nil, 0o600); err != nil {
-			return err
+		// Before it is replaced, for a build may be killed between the two.
+		if err := c.discard(old); err != nil {
+			return "", err
 		}
 	}
-	name := filepath.Base(c.work) + "-" + filepath.Base(filepath.Dir(entry)) // random, and nobody else's
-	link := filepath.Join(filepath.Dir(entry), "link")
+	name := filepath.Base(c.work) + "-" + filepath.Base(work) // random, and nobody else's
+	link := filepath.Join(work, "link")
 	if err := os.Symlink("../trees/"+name, link); err != nil {
-		return err
+		return "", err
 	}
 	failpoint.Hit("cache/before-place")
 	// The link first: a tree without one would never be found.
-	if err := os.Rename(link, c.link(key)); err != nil {
-		return err
+	err = unix.Renameat2(unix.AT_FDCWD, link, unix.AT_FDCWD, c.link(key), unix.RENAME_NOREPLACE)
+	if errors.Is(err, fs.ErrExist) {
+		err = unix.Renameat2(unix.AT_FDCWD, link, unix.AT_FDCWD, c.link(key), unix.RENAME_EXCHANGE)
+		if err == nil {
+			var other string
+			if other, err = os.Readlink(link); err == nil && other != old {
+				err = c.discard(other) // came after the look above
+			}
+		}
+	}
+	if err != nil {
+		return "", &fs.PathError{Op: "rename", Path: link, Err: err}
 	}
 	failpoint.Hit("cache/placed")
-	return os.Rename(entry, filepath.Join(c.dir, "trees", name))
+	dir := filepath.Join(c.dir, "trees", name)
+	return dir, os.Rename(entry, dir)
+}
+
+// discard marks the tree that a key's link led to as replaced.
+func (c *Cache) discard(link string) error {
+	return os.WriteFile(filepath.Join(c.dir, "garbage", filepath.Base(link)), nil, 0o600)
 }
 
 // Sync makes what this build made count after a power loss, too.

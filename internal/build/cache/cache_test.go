@@ -4,9 +4,11 @@ package cache
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -110,6 +112,53 @@ func TestGarbage(t *testing.T) {
 	opened(t, dir)
 	if _, err := os.Lstat(old.Tree); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("it is still there: %v", err)
+	}
+}
+
+// TestSideBySide has many builds put the same key at the same moment: each has the
+// layer that it made, and one tree is left of them.
+func TestSideBySide(t *testing.T) {
+	dir := t.TempDir()
+	const builds, rounds = 8, 40
+	var caches [builds]*Cache
+	for i := range caches {
+		var err error
+		if caches[i], err = Open(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for r := range rounds {
+		key := fmt.Sprint("key", r)
+		var ready, done sync.WaitGroup
+		ready.Add(builds)
+		for i, c := range caches {
+			done.Go(func() {
+				want := fmt.Sprint("build ", i)
+				l, _, err := c.Make(key, "RUN x", true, func(upper, work string) error {
+					ready.Done()
+					ready.Wait()
+					return filler(want)(upper, work)
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if b, err := os.ReadFile(filepath.Join(l.Tree, "f")); err != nil || string(b) != want {
+					t.Errorf("%s: %q, %v", want, b, err)
+				}
+			})
+		}
+		done.Wait()
+	}
+	for _, c := range caches {
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	opened(t, dir)
+	trees, err := os.ReadDir(filepath.Join(dir, "trees"))
+	if err != nil || len(trees) != rounds {
+		t.Errorf("%d trees are left of %d keys: %v", len(trees), rounds, err)
 	}
 }
 
