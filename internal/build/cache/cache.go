@@ -394,13 +394,8 @@ func (c *Cache) Sync() error {
 	if len(c.dirs) == 0 {
 		return c.saveFiles()
 	}
-	d, err := os.Open(c.dir)
-	if err != nil {
+	if err := syncfs(c.dir); err != nil {
 		return err
-	}
-	defer d.Close()
-	if err := unix.Syncfs(int(d.Fd())); err != nil {
-		return os.NewSyscallError("syncfs", err)
 	}
 	for _, dir := range c.dirs {
 		f, err := os.Create(filepath.Join(dir, "synced"))

@@ -273,3 +273,42 @@ func TestDigest(t *testing.T) {
 		t.Errorf("read %d times, not again", read)
 	}
 }
+
+// TestMountIsWhole: what is not filled to its end is not there for anybody, and of
+// two that fill at once one stays as it is.
+func TestMountIsWhole(t *testing.T) {
+	c := opened(t, t.TempDir())
+	failed := errors.New("failed")
+	if _, err := c.Mount("m", func(dir string) error {
+		if err := os.WriteFile(filepath.Join(dir, "half"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return failed
+	}); !errors.Is(err, failed) {
+		t.Error(err)
+	}
+	write := func(text string) func(string) error {
+		return func(dir string) error { return os.WriteFile(filepath.Join(dir, "f"), []byte(text), 0o644) }
+	}
+	dir, err := c.Mount("m", func(dir string) error {
+		if _, err := c.Mount("m", write("first")); err != nil {
+			return err
+		}
+		return write("second")(dir)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "f")); err != nil || string(b) != "first" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "half")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a part of what failed is there: %v", err)
+	}
+	if again, err := c.Mount("m", func(string) error { return failed }); again != dir || err != nil {
+		t.Errorf("%q, %v", again, err)
+	}
+	if left, err := os.ReadDir(c.work); err != nil || len(left) != 1 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -17,7 +18,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/build/layer"
+	"github.com/rkt/rkt/internal/failpoint"
 	"github.com/rkt/rkt/internal/linux/atomicfile"
+	"github.com/rkt/rkt/internal/linux/rmtree"
 )
 
 // Pack packs a layer that lies over the trees lower, lowest first, unless that was
@@ -166,13 +169,59 @@ func (c *Cache) saveFiles() error {
 	return atomicfile.WriteFast(filepath.Join(c.dir, "files"), b, 0o600)
 }
 
-// Mount gives the directory of a cache mount, made with the attributes if it is
-// missing; made says so.
-func (c *Cache) Mount(id string) (dir string, made bool, err error) {
+// Mount gives the directory of a cache mount. If it is missing, fill fills an empty
+// one, which gets the name when it is whole and on disk: what is there of a build
+// that was killed meanwhile is nobody's. Of builds that fill at once the first one's
+// stays.
+func (c *Cache) Mount(id string, fill func(dir string) error) (dir string, err error) {
 	dir = filepath.Join(c.dir, "mounts", id)
-	err = os.Mkdir(dir, 0o755)
-	if os.IsExist(err) {
-		return dir, false, nil
+	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return dir, err
 	}
-	return dir, true, err
+	work, err := c.Work()
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		if _, rerr := rmtree.Remove(work); err == nil {
+			err = rerr
+		}
+	}()
+	temp := filepath.Join(work, "mount")
+	if err := os.Mkdir(temp, 0o755); err != nil {
+		return "", err
+	}
+	failpoint.Hit("cache/mount-made")
+	if err := fill(temp); err != nil {
+		return "", err
+	}
+	failpoint.Hit("cache/mount-filled")
+	if err := syncFilled(temp); err != nil {
+		return "", err
+	}
+	failpoint.Hit("cache/mount-before-place")
+	err = unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, dir, unix.RENAME_NOREPLACE)
+	if err != nil && err != unix.EEXIST {
+		return "", &os.LinkError{Op: "rename", Old: temp, New: dir, Err: err}
+	}
+	failpoint.Hit("cache/mount-placed")
+	return dir, nil
+}
+
+// syncFilled brings what is in dir on to the disk, if there is anything.
+func syncFilled(dir string) error {
+	none, err := empty(dir)
+	if err != nil || none {
+		return err
+	}
+	return syncfs(dir)
+}
+
+func syncfs(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return os.NewSyscallError("syncfs", unix.Syncfs(int(d.Fd())))
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/build/engine"
+	"github.com/rkt/rkt/internal/failpoint"
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/linux/safepath"
 	"github.com/rkt/rkt/internal/linux/userns"
@@ -182,7 +183,11 @@ func (p *placer) node(f *files, rel, below string, dir int, name string) error {
 		// It may have been what a name in links is of.
 		clear(p.links)
 	}
-	return p.file(f, rel, dir, name, &st)
+	if err := p.file(f, rel, dir, name, &st); err != nil {
+		return err
+	}
+	failpoint.Hit("dockerfile/copied")
+	return nil
 }
 
 func (p *placer) skips(f *files, rel, below string, isDir bool) (bool, error) {

@@ -312,7 +312,7 @@ func (r *running) cacheDir(ctx context.Context, m *instructions.Mount, key strin
 		if n > 0 {
 			id = fmt.Sprintf("%s-%d", key, n)
 		}
-		dir, made, err := r.s.b.cache.Mount(id)
+		dir, err := r.s.b.cache.Mount(id, func(dir string) error { return r.fillCache(m, dir, src) })
 		if err != nil {
 			return "", err
 		}
@@ -330,14 +330,13 @@ func (r *running) cacheDir(ctx context.Context, m *instructions.Mount, key strin
 		} else if err := waitLock(ctx, f, how); err != nil {
 			return "", err
 		}
-		if made {
-			err = r.fillCache(m, dir, src)
-		}
-		return dir, err
+		return dir, nil
 	}
 }
 
+// fillCache makes of an empty directory what a cache mount begins as.
 func (r *running) fillCache(m *instructions.Mount, dir string, src stack) error {
+	mode, uid, gid := uint32(0o755), 0, 0
 	if src.trees != nil {
 		f, err := r.s.b.view(src)
 		if err != nil {
@@ -349,11 +348,18 @@ func (r *running) fillCache(m *instructions.Mount, dir string, src stack) error 
 		if err != nil {
 			return err
 		}
+		st, err := f.stat(found[0].real)
+		if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			err = fmt.Errorf("its source %q is no directory", m.Source)
+		}
+		if err != nil {
+			return err
+		}
+		mode, uid, gid = st.Mode&0o7777, int(st.Uid), int(st.Gid)
 		if err := r.s.copyPlain(f, found[0], dir, "/"); err != nil {
 			return err
 		}
 	}
-	mode, uid, gid := uint32(0o755), 0, 0
 	if m.Mode != nil {
 		mode = uint32(*m.Mode) & 0o7777
 	}
