@@ -118,11 +118,31 @@ func TestDefaultProfileIsValid(t *testing.T) {
 // and names no other is confined by it, and still does what apps do.
 func TestDefaultProfile(t *testing.T) {
 	h := host(t)
-	if lsm.Loaded(pod.DefaultProfile) {
+	if is, err := lsm.Loaded(pod.DefaultProfile); is || err != nil {
 		t.Skip("needs a machine that has not loaded rkt's profile itself")
 	}
 	file := defaultProfile(t)
 	unload := loadProfile(t, file)
+	// Whether it is loaded is asked by threads that others crowd, too.
+	done := make(chan struct{})
+	for range 4 {
+		go func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+			}
+		}()
+	}
+	for range 2000 {
+		if is, err := lsm.Loaded(pod.DefaultProfile); !is || err != nil {
+			t.Errorf("it is not loaded: %v", err)
+			break
+		}
+	}
+	close(done)
 	const confined = "rkt-default (enforce)\n"
 	label := "cat /proc/self/attr/current; "
 	for name, flags := range map[string][2][]string{

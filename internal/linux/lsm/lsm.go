@@ -7,7 +7,9 @@ package lsm
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -33,15 +35,29 @@ func HasAppArmor() bool {
 
 // Loaded reports whether this kernel runs with AppArmor, has a profile of that
 // name, and lets this process's children take it on. It changes nothing
-// (aa_change_profile's AA_CHANGE_TEST).
-func Loaded(profile string) bool {
-	fd, err := unix.Open("/proc/thread-self/attr/apparmor/current", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+// (aa_change_profile's AA_CHANGE_TEST). With an error that is not known: it does not
+// mean that there is none.
+func Loaded(profile string) (bool, error) {
+	// A thread's attributes are for itself to write; another gets EACCES, and Go may
+	// go on in another between the calls.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	const path = "/proc/thread-self/attr/apparmor/current"
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err == unix.ENOENT {
+		return false, nil // a kernel without, or one that is older than 5.8
+	}
 	if err != nil {
-		return false
+		return false, fmt.Errorf("cannot ask for AppArmor profile %q: %w", profile, &os.PathError{Op: "open", Path: path, Err: err})
 	}
 	defer unix.Close(fd)
-	_, err = unix.Write(fd, []byte("permprofile "+profile))
-	return err == nil
+	switch _, err = unix.Write(fd, []byte("permprofile "+profile)); err {
+	case nil:
+		return true, nil
+	case unix.ENOENT, unix.EACCES, unix.EPERM, unix.EINVAL: // none; not for these children; AppArmor does not run
+		return false, nil
+	}
+	return false, fmt.Errorf("cannot ask for AppArmor profile %q: %w", profile, &os.PathError{Op: "write", Path: path, Err: err})
 }
 
 // HasSELinux reports whether this kernel runs with SELinux: only then is there

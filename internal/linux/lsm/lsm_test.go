@@ -49,7 +49,7 @@ func TestOnExec(t *testing.T) {
 // TestLoaded: no profile of that name is, anywhere. That one which is is found is
 // shown end to end.
 func TestLoaded(t *testing.T) {
-	if Loaded("rkt-no-such") {
-		t.Error("a profile that is not there is loaded")
+	if is, err := Loaded("rkt-no-such"); is || err != nil {
+		t.Errorf("a profile that is not there: %v, %v", is, err)
 	}
 }

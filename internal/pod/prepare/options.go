@@ -108,7 +108,9 @@ func (o Options) apply(c *contract.Pod, m *pod.Manifest, f *Flavor) error {
 		return err
 	}
 	c.Insecure = o.Insecure
-	o.confine(c, m, f)
+	if err := o.confine(c, m, f); err != nil {
+		return err
+	}
 	c.StopSeconds = o.StopSeconds
 	if c.StopSeconds == 0 {
 		c.StopSeconds = defaultStopSeconds

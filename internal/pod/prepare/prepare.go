@@ -292,10 +292,15 @@ func label(c *contract.App, is *pod.Isolation, f *Flavor) error {
 
 // confine gives apps that name no AppArmor profile the default one, if it is
 // loaded. What it forbids is what `--insecure-options=paths` allows.
-func (o *Options) confine(c *contract.Pod, m *pod.Manifest, f *Flavor) {
+func (o *Options) confine(c *contract.Pod, m *pod.Manifest, f *Flavor) error {
 	profile := ""
-	if f.has(contract.AppArmor) && !o.Insecure.Paths && lsm.Loaded(pod.DefaultProfile) {
-		profile = pod.DefaultProfile
+	if f.has(contract.AppArmor) && !o.Insecure.Paths {
+		switch is, err := lsm.Loaded(pod.DefaultProfile); {
+		case err != nil:
+			return err
+		case is:
+			profile = pod.DefaultProfile
+		}
 	}
 	for i := range c.Apps {
 		a := m.Apps[i].App
@@ -303,6 +308,7 @@ func (o *Options) confine(c *contract.Pod, m *pod.Manifest, f *Flavor) {
 			c.Apps[i].AppArmor = profile
 		}
 	}
+	return nil
 }
 
 // seccomp is the filter in stage1's words (appc 0.8.11: removing nothing leaves
