@@ -19,7 +19,7 @@ func main() {
 		return
 	}
 	os.Exit(entry.Main(os.Args[1:], entry.Points{
-		Init: native.Init, Run: guest.Pod, Enter: native.Enter, Stop: native.Stop, GC: native.GC,
+		Init: native.Init, Run: guest.Pod, Enter: guest.Enter, Stop: native.Stop, GC: native.GC,
 		Manifest: native.Manifest,
 	}))
 }

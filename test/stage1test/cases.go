@@ -33,7 +33,7 @@ func Cases() []Case {
 		{"read-only root, volumes", needs(contract.ReadOnlyRoot, contract.Volumes), false, readOnlyVolumes},
 		{"several apps", needs(contract.MultipleApps), true, severalApps},
 		{"signals", nil, false, signals},
-		{"stop", nil, false, stop},
+		{"stop", nil, true, stop},
 		{"stop, too slow", nil, false, stopSlow},
 		{"stop --force", nil, false, stopForce},
 		{"kill -9, gc", nil, true, killed},

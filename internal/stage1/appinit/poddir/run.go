@@ -39,13 +39,19 @@ func (e *EventLog) Note(lines string) {
 
 // Signals catches what the caller sends to a pod (contract.Signals), or to what has
 // entered it. Those that it ignores stay ignored: nohup and the like keep their
-// meaning.
+// meaning. Called again, it returns the same channel: who has to catch them before
+// that for which they are can begin.
 func Signals() chan os.Signal {
-	signals := make(chan os.Signal, 16)
-	for _, sig := range contract.Signals {
-		if !signal.Ignored(sig) {
-			signal.Notify(signals, sig)
+	if signals == nil {
+		signals = make(chan os.Signal, 16)
+		for _, sig := range contract.Signals {
+			if !signal.Ignored(sig) {
+				signal.Notify(signals, sig)
+			}
 		}
 	}
 	return signals
 }
+
+// signals is what Signals returns, which a process's main goroutine calls.
+var signals chan os.Signal

@@ -30,6 +30,9 @@ const moment = 250 * time.Millisecond
 // returns its status. The calling goroutine is locked to its thread, with whose end
 // the pod ends.
 func Pod() (int, error) {
+	if err := hearSignals(); err != nil {
+		return 0, err
+	}
 	doc, err := poddir.Document(".")
 	if err != nil {
 		return 0, err

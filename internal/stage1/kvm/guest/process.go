@@ -26,6 +26,9 @@ type process struct {
 	out     [2]*wire.Sending
 	input   int // where what comes for it is written; -1 if nothing does
 	pumps   sync.WaitGroup
+
+	listens bool          // to signals
+	early   []unix.Signal // those that came before it did
 }
 
 // start starts what the host asks for.
@@ -95,6 +98,13 @@ func (s *server) start(channel uint32, w *wire.Process) error {
 			attr.Files = append(attr.Files, uintptr(ends[1]))
 		}
 	}
+	ears := make([]int, 2)
+	if err := unix.Pipe2(ears, unix.O_CLOEXEC); err != nil {
+		closeAll(append(mine, theirs...))
+		return os.NewSyscallError("pipe2", err)
+	}
+	mine, theirs = append(mine, ears[0]), append(theirs, ears[1])
+	attr.Files = append(attr.Files[:deaf:deaf], uintptr(ears[1]))
 	s.mu.Lock() // its end must find it
 	pid, err := syscall.ForkExec(self, argv, attr)
 	if err == nil {
@@ -107,6 +117,7 @@ func (s *server) start(channel uint32, w *wire.Process) error {
 		closeAll(mine)
 		return fmt.Errorf("cannot start %s: %w", self, err)
 	}
+	go p.awaitEars(ears[0])
 	if err := s.out.Write(wire.Frame{Kind: wire.Started, Channel: channel}); err != nil {
 		return err
 	}
@@ -179,9 +190,7 @@ func (p *process) handle(f wire.Frame) error {
 	case wire.Signal:
 		p.s.mu.Lock()
 		defer p.s.mu.Unlock()
-		if p.pid > 0 {
-			_ = unix.Kill(p.pid, unix.Signal(f.Payload[0]))
-		}
+		p.signal(unix.Signal(f.Payload[0]))
 	}
 	return nil
 }
