@@ -128,6 +128,33 @@ func TestKVMLife(t *testing.T) {
 	kvmGone(t, uuid)
 }
 
+// TestKVMEarly: what comes while the machine starts, enter and a signal, is for the
+// pod; an app whose output nobody reads any more ends as it does elsewhere.
+func TestKVMEarly(t *testing.T) {
+	h := kvmHost(t)
+	uuid := h.Must("prepare", "--stage1-name=kvm", tinyID(t, h), "--exec=/bin/sh", "--", "-c", "trap 'exit 9' TERM; echo ready; while :; do sleep 0.1; done").Out()
+	p := h.Start("run-prepared", "--net=none", uuid)
+	for until := time.Now().Add(rkt.Patience); !strings.HasPrefix(h.Rkt("status", uuid).Stdout, "state=running\n"); {
+		if time.Now().After(until) {
+			t.Fatal("the pod does not run")
+		}
+	}
+	if r := h.Rkt("enter", uuid, "/bin/sh", "-c", "echo entered; exit 5"); r.Status != 5 || r.Stdout != "entered\n" {
+		t.Errorf("enter: status %d, %q\n%s", r.Status, r.Stdout, r.Stderr)
+	}
+	p.Expect("ready")
+	p.Signal(syscall.SIGTERM)
+	if got := p.Wait(); got != 9 {
+		t.Errorf("stopped: status %d, want 9", got)
+	}
+	kvmGone(t, uuid)
+	r := h.Shell(install.Bin("rkt") + " --dir=" + h.Dir + " run --stage1-name=kvm --net=none " + tinyID(t, h) + " --exec=/bin/busybox -- yes | head -c 300000 | wc -c")
+	if r.Out() != "300000" {
+		t.Errorf("output that nobody takes: %q\n%s", r.Stdout, r.Stderr)
+	}
+	h.Gone()
+}
+
 // TestKVMKilled: a machine ends with rkt, and by force, and leaves nothing.
 func TestKVMKilled(t *testing.T) {
 	h := kvmHost(t)
