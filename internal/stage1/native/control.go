@@ -34,7 +34,8 @@ func (c Control) Send(m contract.Message, fd int) error {
 }
 
 // Receive waits for the next message; ok is false when the other end is closed.
-// The caller closes fd if it is not negative.
+// The caller closes fd if it is not negative. Who sends more than one descriptor at
+// once sends none.
 func (c Control) Receive() (m contract.Message, fd int, ok bool) {
 	buf := make([]byte, 4<<10)
 	oob := make([]byte, unix.CmsgSpace(4))
@@ -46,14 +47,7 @@ func (c Control) Receive() (m contract.Message, fd int, ok bool) {
 		if err != nil || n == 0 {
 			return m, -1, false
 		}
-		fd = -1
-		if msgs, err := unix.ParseSocketControlMessage(oob[:oobn]); err == nil {
-			for i := range msgs {
-				if fds, err := unix.ParseUnixRights(&msgs[i]); err == nil && len(fds) == 1 {
-					fd = fds[0]
-				}
-			}
-		}
+		fd = one(oob[:oobn])
 		if m, ok = contract.DecodeMessage(buf[:n]); ok {
 			return m, fd, true
 		}
@@ -61,4 +55,23 @@ func (c Control) Receive() (m contract.Message, fd int, ok bool) {
 			unix.Close(fd)
 		}
 	}
+}
+
+// one is the descriptor that came with a message; -1 for none. There is room for two
+// (CMSG_SPACE(3)), of which none is kept.
+func one(oob []byte) int {
+	var got []int
+	if msgs, err := unix.ParseSocketControlMessage(oob); err == nil {
+		for i := range msgs {
+			fds, _ := unix.ParseUnixRights(&msgs[i])
+			got = append(got, fds...)
+		}
+	}
+	if len(got) == 1 {
+		return got[0]
+	}
+	for _, fd := range got {
+		unix.Close(fd)
+	}
+	return -1
 }
