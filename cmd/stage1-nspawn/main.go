@@ -38,6 +38,8 @@ func run(args []string) int {
 		err = nspawn.Boot(rest)
 	case word == "app" && len(rest) == 1:
 		status, err = nspawn.Service(rest[0])
+	case word == "failed" && len(rest) == 1:
+		err = nspawn.Failed(rest[0])
 	case word == "off":
 		nspawn.Off()
 	default:

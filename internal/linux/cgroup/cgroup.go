@@ -123,6 +123,12 @@ func Remove(dir string) error {
 // Kill kills all processes in the cgroup and in those below it (Linux 5.14).
 func Kill(dir string) error { return write(dir+"/cgroup.kill", "1") }
 
+// Populated tells whether a process is in the version 2 cgroup or in one below it.
+func Populated(dir string) bool {
+	n, ok := value(dir+"/cgroup.events", "populated")
+	return ok && n != 0
+}
+
 // killEach kills the processes in dir and below it, one by one.
 func killEach(dir string) {
 	pids, _ := processes(dir)

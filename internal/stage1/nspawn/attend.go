@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,7 +29,7 @@ type runner struct {
 	events       *poddir.EventLog
 	network      int
 	relay        *notify.Relay // to the service manager; nil without
-	nspawn       int           // pid
+	nspawn       process
 	heard        chan string
 	signals      chan os.Signal
 	news         chan event
@@ -38,10 +37,15 @@ type runner struct {
 	apps     map[string]*running
 	init     int // pid of systemd; 0 until an app's service has come
 	stopping bool
-	status   int // of the first app that failed
+	killed   bool // by us
+	status   int  // of the first app that failed
 
-	terminal native.Terminal
+	terminal  native.Terminal
+	connected bool // the terminal is
 }
+
+// process is one that `run` has started. The descriptor is never another's.
+type process struct{ pid, fd int }
 
 // running is an app as `run` knows it.
 type running struct {
@@ -64,11 +68,17 @@ type event struct {
 
 const (
 	eventHello  = iota // a service has come: app, ctl, pid
-	eventSaid          // a service says m, with fd
-	eventGone          // a service has closed ctl
+	eventFailed        // systemd could not start an app's service: app, m
+	eventSaid          // a service says m, with fd, on ctl
+	eventGone          // a service has closed ctl, which is to be closed
 	eventNspawn        // systemd-nspawn has ended
 	eventForce         // the time to stop is over
 )
+
+// bootTime bounds how long systemd has from its start until the service of each app
+// has come: as long as it gives by itself to what it starts
+// (systemd-system.conf(5), DefaultTimeoutStartSec).
+var bootTime = 90 * time.Second
 
 func (r *runner) name(doc *contract.Pod) {
 	for i := range doc.Apps {
@@ -76,46 +86,8 @@ func (r *runner) name(doc *contract.Pod) {
 	}
 }
 
-// accept waits for the apps' services.
-func (r *runner) accept(listen int) {
-	for {
-		ctl, _, err := unix.Accept4(listen, unix.SOCK_CLOEXEC)
-		if err == unix.EINTR || err == unix.ECONNABORTED {
-			continue
-		}
-		if err != nil {
-			return
-		}
-		go r.listen(ctl)
-	}
-}
-
-// listen hears a service out.
-func (r *runner) listen(ctl int) {
-	pid, err := peer(ctl)
-	m, fd, ok := native.Control(ctl).Receive()
-	if fd >= 0 {
-		unix.Close(fd)
-	}
-	if err != nil || !ok || m.Kind != messageHello {
-		unix.Close(ctl)
-		return
-	}
-	app := m.App
-	r.news <- event{kind: eventHello, app: app, ctl: ctl, pid: pid}
-	for {
-		m, fd, ok := native.Control(ctl).Receive()
-		if !ok {
-			r.news <- event{kind: eventGone, app: app, ctl: ctl}
-			return
-		}
-		m.App = app // whatever it says: it speaks for its own
-		r.news <- event{kind: eventSaid, app: app, m: m, fd: fd}
-	}
-}
-
 func (r *runner) waitNspawn() {
-	status, err := wait.For(r.nspawn)
+	status, err := wait.For(r.nspawn.pid)
 	if err != nil {
 		status = 255
 	}
@@ -126,15 +98,25 @@ func (r *runner) waitNspawn() {
 func (r *runner) attend() (int, error) {
 	var failed error
 	ending := false
+	boot := time.NewTimer(bootTime)
+	defer boot.Stop()
 	for {
 		select {
 		case sig := <-r.signals:
 			r.signal(sig.(unix.Signal))
+		case <-boot.C:
+			if name := r.awaited(); name != "" && failed == nil && !r.stopping {
+				failed = fmt.Errorf("cannot run app %q: systemd in the pod has not come to it within %v", name, bootTime)
+			}
 		case e := <-r.news:
 			switch e.kind {
 			case eventHello:
 				if err := r.hello(e); err != nil && failed == nil {
 					failed = fmt.Errorf("cannot run app %q: %w", e.app, err)
+				}
+			case eventFailed:
+				if a := r.apps[e.app]; a != nil && a.awaited() && failed == nil && !r.stopping {
+					failed = fmt.Errorf("cannot run app %q: systemd in the pod cannot start its service%s", e.app, reason(e.m.Text))
 				}
 			case eventSaid:
 				r.said(e)
@@ -145,7 +127,7 @@ func (r *runner) attend() (int, error) {
 			case eventForce:
 				r.end()
 			case eventNspawn:
-				return r.over(failed, ending)
+				return r.over(failed, ending, e.status)
 			}
 		}
 		if !ending && (failed != nil || r.allEnded()) {
@@ -164,17 +146,30 @@ func (r *runner) attend() (int, error) {
 // stderr.
 var errSilent = errors.New("cannot start an app")
 
-// end kills the machine: its first process and systemd-nspawn.
-func (r *runner) end() {
-	if r.init > 0 {
-		_ = unix.Kill(r.init, unix.SIGKILL)
-		return // systemd-nspawn notices, and tidies up
+// awaited is an app whose service has not come yet; "" if there is none.
+func (r *runner) awaited() string {
+	for i := range r.doc.Apps {
+		if name := r.doc.Apps[i].Name; r.apps[name].awaited() {
+			return name
+		}
 	}
-	_ = unix.Kill(r.nspawn, unix.SIGKILL)
+	return ""
 }
 
-// over settles the accounts of a pod whose machine has ended.
-func (r *runner) over(failed error, expected bool) (int, error) {
+func (a *running) awaited() bool { return a.ctl < 0 && !a.started && !a.ended }
+
+// end kills all of the pod: its cgroup, in which systemd-nspawn is, too, whatever of
+// it hangs, is stopped or frozen. What is left to be tidied up giveBack does.
+func (r *runner) end() {
+	r.killed = true
+	_ = cgroup.Kill(r.doc.Cgroup)
+	// And if somebody has taken it out of there, or the cgroup away.
+	_ = unix.PidfdSendSignal(r.nspawn.fd, unix.SIGKILL, nil, 0)
+}
+
+// over settles the accounts of a pod whose machine has ended; status is
+// systemd-nspawn's.
+func (r *runner) over(failed error, expected bool, status int) (int, error) {
 	now := time.Now().UnixNano()
 	for i := range r.doc.Apps {
 		name := r.doc.Apps[i].Name
@@ -184,13 +179,20 @@ func (r *runner) over(failed error, expected bool) (int, error) {
 		}
 		if a.started {
 			r.exited(a, name, 128+int(unix.SIGKILL), now)
-		} else if failed == nil && !r.stopping && !expected {
-			text := "systemd-nspawn ended before app " + name + " was started"
-			if said := strings.TrimSpace(<-r.heard); said != "" {
-				text += ": " + strings.ReplaceAll(said, "\n", "; ")
-			}
-			failed = fmt.Errorf("cannot run pod %s: %s", r.doc.UUID, text)
+			continue
 		}
+		if failed != nil || r.stopping || expected {
+			continue
+		}
+		text := "systemd-nspawn ended before app " + name + " was started"
+		if said := r.lastWords(); said != "" {
+			text += ": " + said
+		}
+		if status == 128+int(unix.SIGKILL) && !r.killed { // stop --force
+			fmt.Fprintf(os.Stderr, "stage1: pod %s was killed: %s\n", r.doc.UUID, text)
+			return status, nil
+		}
+		failed = fmt.Errorf("cannot run pod %s: %s", r.doc.UUID, text)
 	}
 	if failed == errSilent {
 		return 254, nil
@@ -204,13 +206,16 @@ func (r *runner) over(failed error, expected bool) (int, error) {
 // hello takes a service in and gives it what is its app's.
 func (r *runner) hello(e event) error {
 	a := r.apps[e.app]
-	if a == nil || a.ctl >= 0 || a.ended || a.started {
-		unix.Close(e.ctl) // systemctl start of what has run: a pod's app runs once
+	init := pidfd.Parent(e.pid)
+	// systemctl start of what has run, since a pod's app runs once; or somebody whom
+	// systemd has not started.
+	if a == nil || !a.awaited() || init == 0 || pidfd.Parent(init) != r.nspawn.pid {
+		_ = unix.Shutdown(e.ctl, unix.SHUT_RDWR) // its end is to come
 		return nil
 	}
 	a.ctl = e.ctl
 	if r.init == 0 {
-		r.init = pidfd.Parent(e.pid)
+		r.init = init
 		now := time.Now().UnixNano()
 		r.events.Note(contract.InitLine(r.init, now))
 		if program := os.Getenv(contract.EnvMachine); program != "" {
@@ -235,22 +240,36 @@ func (r *runner) hello(e event) error {
 	return nil
 }
 
+// said takes what an app's service says. What it may say once it may not say again:
+// it is in the pod, and what it says goes to the host's disk and terminal.
 func (r *runner) said(e event) {
 	a := r.apps[e.app]
+	defer func() {
+		if e.fd >= 0 {
+			unix.Close(e.fd)
+		}
+	}()
+	if a == nil || a.ctl != e.ctl || a.ended {
+		return // one that was sent away, or that has nothing to say any more
+	}
 	switch e.m.Kind {
 	case contract.MessageStarted:
+		if a.started {
+			return
+		}
 		a.started = true
 		// One that has ended already has no pid any more.
 		r.events.Note(contract.StartedLine(e.app, pidfd.PID(e.fd), e.m.Time))
 		onHost(func() { r.relay.Started(e.app) })
 	case contract.MessageExited:
-		r.exited(a, e.app, e.m.Number, e.m.Time)
+		r.exited(a, e.app, int(uint8(e.m.Number)), e.m.Time)
 	case contract.MessageTTY:
+		if !r.doc.Interactive || r.connected || e.fd < 0 {
+			return
+		}
+		r.connected = true
 		r.terminal.Connect(e.fd, func(sig unix.Signal) { r.signals <- sig })
-		return
-	}
-	if e.fd >= 0 {
-		unix.Close(e.fd)
+		e.fd = -1
 	}
 }
 
@@ -272,11 +291,11 @@ func (r *runner) exited(a *running, name string, status int, at int64) {
 
 // gone takes leave of a service. ok is false for one that could not start its app.
 func (r *runner) gone(e event) (ok bool) {
+	defer unix.Close(e.ctl)
 	a := r.apps[e.app]
 	if a == nil || a.ctl != e.ctl {
 		return true // one that was sent away
 	}
-	unix.Close(a.ctl)
 	a.ctl = -1
 	if a.ended {
 		return true

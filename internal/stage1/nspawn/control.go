@@ -16,8 +16,9 @@ import (
 
 // What an app's service and `run` say first; from then on it is what native's do.
 const (
-	messageHello = "hello" // of a service, with its app's name
-	messageApp   = "app"   // the answer, with what is the app's
+	messageHello  = "hello"  // of a service, with its app's name
+	messageApp    = "app"    // the answer, with what is the app's
+	messageFailed = "failed" // of who tells that an app's service could not start, and why
 )
 
 // possessions are what `run` gives to an app's service.

@@ -61,7 +61,9 @@ func (s *software) build(doc *contract.Pod, apps []assemble.Handed, journal stri
 		func() error {
 			return m.bind(unix.AT_FDCWD, program, ownProgram, false, unix.MOUNT_ATTR_RDONLY)
 		},
-		func() error { return m.bind(unix.AT_FDCWD, journal, journalAt, true, unix.MOUNT_ATTR_NOEXEC) },
+		func() error {
+			return m.bind(unix.AT_FDCWD, journal, journalAt, true, unix.MOUNT_ATTR_NOEXEC|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
+		},
 		m.open,
 	} {
 		if err := step(); err != nil {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/failpoint"
+	"github.com/rkt/rkt/internal/linux/pidfd"
 	"github.com/rkt/rkt/internal/stage1/appinit/poddir"
 	"github.com/rkt/rkt/internal/stage1/assemble"
 	"github.com/rkt/rkt/internal/stage1/contract"
@@ -50,6 +51,7 @@ func (f Flavor) Run() (int, error) {
 	if r.relay, err = notify.Parse(os.Getenv(contract.EnvNotify)); err != nil {
 		return 0, err
 	}
+	r.nspawn.fd = -1
 	defer onHost(r.giveBack)
 	runtime.LockOSThread() // it is in the pod's namespaces, and the pod ends with it
 	if err := r.start(f, in); err != nil {
@@ -136,10 +138,14 @@ func (r *runner) start(f Flavor, in inherited) error {
 	}
 	r.documentPath = filepath.Join(dir, contract.File)
 	go r.accept(m.listen)
-	if r.nspawn, err = s.boot(r.doc, said); err != nil {
+	if r.nspawn.pid, err = s.boot(r.doc, said); err != nil {
 		return err
 	}
 	unix.Close(said)
+	// Not waited for yet, so the pid is still its own.
+	if r.nspawn.fd, err = pidfd.Open(r.nspawn.pid); err != nil {
+		return err
+	}
 	go r.waitNspawn()
 	return nil
 }

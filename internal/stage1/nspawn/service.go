@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -20,13 +21,9 @@ import (
 func Service(app string) (int, error) {
 	runtime.LockOSThread()
 	unix.Umask(0)
-	ctl, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	ctl, err := dial()
 	if err != nil {
-		return 0, os.NewSyscallError("socket", err)
-	}
-	if err := unix.Connect(ctl, &unix.SockaddrUnix{Name: controlAt}); err != nil {
-		Off()
-		return 0, fmt.Errorf("cannot reach rkt: %w", os.NewSyscallError("connect", err))
+		return 0, err
 	}
 	if err := native.Control(ctl).Send(contract.Message{Kind: messageHello, App: app}, -1); err != nil {
 		return 0, err
@@ -50,6 +47,36 @@ func Service(app string) (int, error) {
 		return 0, fmt.Errorf("cannot run app %q: %w", app, err)
 	}
 	return v.Supervise()
+}
+
+// dial connects to `run`. Without one there is no pod.
+func dial() (int, error) {
+	ctl, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("socket", err)
+	}
+	if err := unix.Connect(ctl, &unix.SockaddrUnix{Name: controlAt}); err != nil {
+		Off()
+		return -1, fmt.Errorf("cannot reach rkt: %w", os.NewSyscallError("connect", err))
+	}
+	return ctl, nil
+}
+
+// Failed is what systemd starts when an app's service has failed. `run` knows already
+// if the app has run; else it is told what systemd tells (systemd.exec(5), since
+// version 251).
+func Failed(app string) error {
+	ctl, err := dial()
+	if err != nil {
+		return err
+	}
+	var why []string
+	for _, name := range []string{"MONITOR_SERVICE_RESULT", "MONITOR_EXIT_CODE", "MONITOR_EXIT_STATUS"} {
+		if v := os.Getenv(name); v != "" {
+			why = append(why, v)
+		}
+	}
+	return native.Control(ctl).Send(contract.Message{Kind: messageFailed, App: app, Text: strings.Join(why, ", ")}, -1)
 }
 
 // takeStreams makes the caller's streams this process's, and returns those that it

@@ -4,6 +4,8 @@ package nspawn
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -16,8 +18,9 @@ import (
 )
 
 // Stop is the `stop` entry point: SIGTERM to the pod's `run` process, which asks
-// the apps to end, or with force SIGKILL to systemd, with which the kernel ends
-// all others. A pod that has ended already is fine.
+// the apps to end, or with force SIGKILL to all that is in the pod's cgroup, systemd
+// and systemd-nspawn with it, whether it hangs, is stopped or paused. A pod that has
+// ended already is fine.
 func Stop(force bool) error {
 	doc, err := poddir.Document(".")
 	if err != nil {
@@ -27,17 +30,20 @@ func Stop(force bool) error {
 	if err != nil {
 		return err
 	}
+	if force && (events.Init != 0 || cgroup.Populated(doc.Cgroup)) {
+		if err := cgroup.Kill(doc.Cgroup); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENODEV) {
+			return fmt.Errorf("cannot stop the pod: %w", err)
+		}
+		return nil
+	}
 	init, err := native.OpenInit(".")
 	if err != nil || init < 0 {
 		return err
 	}
 	defer unix.Close(init)
-	if force {
-		return poddir.Stop(init, unix.SIGKILL)
-	}
 	// systemd-nspawn, systemd's parent, is `run`'s child.
 	asked, err := poddir.Ask(events.Run, func() int { return pidfd.Parent(pidfd.Parent(events.Init)) })
-	if err != nil || !asked || doc.Cgroup == "" {
+	if err != nil || !asked {
 		return err
 	}
 	return cgroup.Thaw(doc.Cgroup)

@@ -38,6 +38,10 @@ func units(doc *contract.Pod, init string) map[string]string {
 	}
 	files["default.target"] = "[Unit]\nDescription=rkt pod " + doc.UUID + "\nDefaultDependencies=no\n" +
 		"Wants=systemd-journald.socket\nAfter=systemd-journald.socket\n" + wants.String()
+	// The end of a service that has not told of it itself. If not even that can be
+	// told, the pod ends, and systemd-nspawn tells.
+	files[failedUnit+".service"] = "[Unit]\nDescription=End of app %i\nDefaultDependencies=no\nIgnoreOnIsolate=yes\nFailureAction=poweroff-immediate\n" +
+		"[Service]\nType=oneshot\nTimeoutStartSec=30s\nExecStart=" + ownProgram + " failed %i\nStandardOutput=journal\nStandardError=journal\n"
 	files["systemd-journald.socket"] = `[Unit]
 Description=Journal sockets
 DefaultDependencies=no
@@ -76,10 +80,14 @@ OOMScoreAdjust=-250
 
 func unitOf(app string) string { return app + ".service" }
 
+// failedUnit is a template: its instances are named by apps. No app's name has "@".
+const failedUnit = "rkt-failed@"
+
 // appUnit runs the app's supervisor. What the app may do is set by that one, for
 // the app alone; the unit has what systemd does: order, status, journal, stop.
 func appUnit(name string, stopSeconds int) string {
 	return "[Unit]\nDescription=rkt app " + name + "\nDefaultDependencies=no\nAfter=systemd-journald.socket\n" +
+		"OnFailure=" + failedUnit + name + ".service\n" +
 		"[Service]\nExecStart=" + ownProgram + " app " + name + "\n" +
 		"Restart=no\nKillMode=mixed\nTimeoutStopSec=" + strconv.Itoa(stopSeconds+5) + "s\n" +
 		"StandardOutput=journal\nStandardError=journal\nSyslogIdentifier=" + name + "\n" +
