@@ -193,7 +193,11 @@ func (a *acbuild) build(ctx context.Context, w *building, args []string) (err er
 	if len(args) == 1 {
 		word = args[0]
 	}
-	src, err := a.context(ctx, word, env.Fetch)
+	cacheDir, err := a.cacheDir(w.cacheDir)
+	if err != nil {
+		return err
+	}
+	src, err := a.context(ctx, word, cacheDir, env.Fetch)
 	if err != nil {
 		return err
 	}
@@ -202,6 +206,7 @@ func (a *acbuild) build(ctx context.Context, w *building, args []string) (err er
 	if err != nil {
 		return err
 	}
+	o.CacheDir = cacheDir
 	var images []output.Image
 	scratch, progress := "", o.Progress
 	for _, p := range platforms {
@@ -298,7 +303,7 @@ func (w *building) targets() ([]output.Target, error) {
 	return list, nil
 }
 
-func (a *acbuild) buildOptions(w *building, src source, get fetch.Options, st *store.Store) (o dockerfile.Options, err error) {
+func (a *acbuild) buildOptions(w *building, src *source, get fetch.Options, st *store.Store) (o dockerfile.Options, err error) {
 	if o.Epoch, err = layer.Epoch(); err != nil {
 		return o, err
 	}
@@ -311,8 +316,8 @@ func (a *acbuild) buildOptions(w *building, src source, get fetch.Options, st *s
 			return o, hint.Wrap(fmt.Errorf("cannot use build context %q: %q is not an image", name, word), "images are docker://REF, oci:DIR:NAME and so on; directories are not taken")
 		}
 	}
-	o.File, o.FileInContext, o.Context, o.Target = w.dockerfile(src), w.file == "" || src.made != "" && w.file != "-", src.dir, w.target
-	o.Text, o.ContextMade = src.text, src.made != ""
+	o.File, o.FileInContext, o.Context, o.Target = w.dockerfile(src), w.file == "" || src.made && w.file != "-", src.dir, w.target
+	o.Text, o.ContextMade = src.text, src.made
 	o.Args, o.Labels, o.Secrets, o.Contexts = w.args, w.labels, w.secrets, w.contexts
 	o.NoCache, o.Network, o.Engine, o.UserNetwork = w.noCache, w.network, w.engine, a.userNetwork()
 	if o.DataDir, err = a.global.dataDir(); err != nil {
@@ -331,9 +336,6 @@ func (a *acbuild) buildOptions(w *building, src source, get fetch.Options, st *s
 	if o.Engine == engine.Chroot { // it has no other
 		o.Network = engine.NetworkHost
 	}
-	if o.CacheDir, err = a.cacheDir(w.cacheDir); err != nil {
-		return o, err
-	}
 	if o.Network == engine.NetworkDefault {
 		if err := a.networkPlaces(&o); err != nil {
 			return o, err
@@ -345,7 +347,7 @@ func (a *acbuild) buildOptions(w *building, src source, get fetch.Options, st *s
 }
 
 // dockerfile is the path of the Dockerfile.
-func (w *building) dockerfile(src source) string {
+func (w *building) dockerfile(src *source) string {
 	if src.text != nil {
 		return "-"
 	}
@@ -358,7 +360,7 @@ func (w *building) dockerfile(src source) string {
 			name = other
 		}
 	}
-	if src.made != "" {
+	if src.made {
 		return name
 	}
 	// As the user would type it.

@@ -15,8 +15,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/build/cache"
 	"github.com/rkt/rkt/internal/build/engine"
 	"github.com/rkt/rkt/internal/build/repository"
+	"github.com/rkt/rkt/internal/failpoint"
 	"github.com/rkt/rkt/internal/image/fetch"
 )
 
@@ -25,51 +27,82 @@ type source struct {
 	dir string
 	// text is the Dockerfile, if that is all that standard input had.
 	text []byte
-	// made: it is a copy of something, to be removed.
-	made string
+	// made: it is a copy of something, in work.
+	made bool
+	// work is where copies are: a build's own directory in the cache, so that the next
+	// build removes what a killed one left.
+	work *cache.Cache
 }
 
-func (s source) remove() error {
-	if s.made == "" {
+// remove removes what was made.
+func (s *source) remove() error {
+	if s.work == nil {
 		return nil
 	}
-	return os.RemoveAll(s.made)
+	err := s.work.Close()
+	s.work = nil
+	return err
+}
+
+// scratch makes an empty directory for a copy.
+func (s *source) scratch(cacheDir string) (dir string, err error) {
+	if s.work == nil {
+		if s.work, err = cache.Open(cacheDir); err != nil {
+			return "", err
+		}
+	}
+	s.made = true
+	return s.work.Work()
 }
 
 // context finds CONTEXT: a directory as it is, a tar or a repository unpacked.
-func (a *acbuild) context(ctx context.Context, word string, opt fetch.Options) (s source, err error) {
+func (a *acbuild) context(ctx context.Context, word, cacheDir string, opt fetch.Options) (*source, error) {
+	s := &source{}
+	if err := a.findContext(ctx, s, word, cacheDir, opt); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot use context %q: %w", word, err), s.remove())
+	}
+	return s, nil
+}
+
+func (a *acbuild) findContext(ctx context.Context, s *source, word, cacheDir string, opt fetch.Options) error {
 	at, is, err := repository.Parse(word)
 	switch {
 	case err != nil:
-		return s, err
+		return err
 	case is:
-		if s.made, _, err = repository.Clone(ctx, at); err != nil {
-			return s, err
-		}
-		err = os.RemoveAll(filepath.Join(s.made, ".git"))
-		if err == nil {
-			s.dir, err = within(s.made, at.Subdir)
-		}
+		return s.clone(ctx, at, cacheDir)
 	case word == "-":
-		s, err = a.inputContext(ctx, opt)
-	default:
-		if s.dir, err = filepath.Abs(word); err != nil {
-			return s, err
-		}
-		if fi, serr := os.Stat(s.dir); serr != nil || !fi.Mode().IsRegular() {
-			return s, nil // what is wrong with it is said later
-		}
-		f, oerr := os.Open(s.dir)
-		if oerr != nil {
-			return s, fmt.Errorf("cannot open the context: %w", oerr)
-		}
-		defer f.Close()
-		s, err = tarContext(ctx, f, opt)
+		return a.inputContext(ctx, s, cacheDir, opt)
 	}
+	if s.dir, err = filepath.Abs(word); err != nil {
+		return err
+	}
+	if fi, err := os.Stat(s.dir); err != nil || !fi.Mode().IsRegular() {
+		return nil // what is wrong with it is said later
+	}
+	f, err := os.Open(s.dir)
 	if err != nil {
-		return s, errors.Join(fmt.Errorf("cannot use context %q: %w", word, err), s.remove())
+		return err
 	}
-	return s, nil
+	defer f.Close()
+	return s.unpack(ctx, f, cacheDir, opt)
+}
+
+// clone makes a directory of a repository's the context.
+func (s *source) clone(ctx context.Context, at repository.Address, cacheDir string) error {
+	dir, err := s.scratch(cacheDir)
+	if err != nil {
+		return err
+	}
+	if _, err := repository.Clone(ctx, at, dir); err != nil {
+		return err
+	}
+	failpoint.Hit("cmd/context-made")
+	if err := os.RemoveAll(filepath.Join(dir, ".git")); err != nil {
+		return err
+	}
+	s.dir, err = within(dir, at.Subdir)
+	return err
 }
 
 // within is the path of a directory below dir, whatever links lead there.
@@ -88,38 +121,40 @@ func within(dir, sub string) (string, error) {
 
 // inputContext takes standard input, as docker does, for a tar if it looks so and
 // else for a Dockerfile, which has no files beside it.
-func (a *acbuild) inputContext(ctx context.Context, opt fetch.Options) (s source, err error) {
+func (a *acbuild) inputContext(ctx context.Context, s *source, cacheDir string, opt fetch.Options) error {
 	r := bufio.NewReaderSize(a.In, 4096)
 	head, err := r.Peek(512)
 	if err != nil && err != io.EOF { //nolint:errorlint // only itself
-		return s, err
+		return err
+	}
+	dir, err := s.scratch(cacheDir)
+	if err != nil {
+		return err
 	}
 	if !looksPacked(head) {
+		s.dir = dir
 		const most = 1 << 20
 		if s.text, err = io.ReadAll(io.LimitReader(r, most+1)); err == nil && len(s.text) > most {
 			err = fmt.Errorf("standard input is no tar, and for a Dockerfile it is larger than %d bytes", most)
 		}
-		if err == nil {
-			s.made, err = os.MkdirTemp("", "acbuild-context-")
-			s.dir = s.made
-		}
-		return s, err
+		return err
 	}
-	f, err := os.CreateTemp("", "acbuild-context-")
+	f, err := os.OpenFile(filepath.Join(dir, "tar"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return s, err
+		return err
 	}
 	defer f.Close()
-	if err := os.Remove(f.Name()); err != nil {
-		return s, err
-	}
 	if _, err := io.Copy(f, r); err != nil {
-		return s, err
+		return err
+	}
+	failpoint.Hit("cmd/context-read")
+	if err := os.Remove(f.Name()); err != nil {
+		return err
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return s, err
+		return err
 	}
-	return tarContext(ctx, f, opt)
+	return s.unpack(ctx, f, cacheDir, opt)
 }
 
 // looksPacked: a tar, or something compressed.
@@ -132,24 +167,27 @@ func looksPacked(head []byte) bool {
 	return len(head) > 262 && string(head[257:262]) == "ustar"
 }
 
-// tarContext unpacks a tar, in the helper that unpacks layers.
-func tarContext(ctx context.Context, f *os.File, opt fetch.Options) (s source, err error) {
-	if s.made, err = os.MkdirTemp("", "acbuild-context-"); err != nil {
-		return s, err
+// unpack makes what is in a tar the context, by the helper that unpacks layers.
+func (s *source) unpack(ctx context.Context, f *os.File, cacheDir string, opt fetch.Options) (err error) {
+	if s.dir, err = s.scratch(cacheDir); err != nil {
+		return err
 	}
-	s.dir = s.made
 	d, err := os.Open(s.dir)
 	if err != nil {
-		return s, err
+		return err
 	}
 	defer d.Close()
-	return s, fetch.UnpackTar(ctx, opt, f, d, false)
+	if err := fetch.UnpackTar(ctx, opt, f, d, false); err != nil {
+		return err
+	}
+	failpoint.Hit("cmd/context-made")
+	return nil
 }
 
 // inContext is the path of the Dockerfile: in a context that was unpacked all
 // paths are of it.
-func (s source) inContext(file string) string {
-	if s.made == "" || file == "" || file == "-" {
+func (s *source) inContext(file string) string {
+	if !s.made || file == "" || file == "-" {
 		return file
 	}
 	return filepath.Join(s.dir, strings.TrimPrefix(filepath.Clean("/"+file), "/"))

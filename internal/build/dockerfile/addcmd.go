@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/build/repository"
+	"github.com/rkt/rkt/internal/failpoint"
 	"github.com/rkt/rkt/internal/image/fetch"
 )
 
@@ -68,11 +69,15 @@ func isURL(p string) bool {
 
 // clone gets the files of a repository.
 func (c *copying) clone(ctx context.Context, at repository.Address, cmd *instructions.AddCommand) error {
-	dir, commit, err := repository.Clone(ctx, at)
+	dir, err := c.s.b.cache.Work()
 	if err != nil {
 		return err
 	}
-	c.cleanup = append(c.cleanup, func() { _ = os.RemoveAll(dir) })
+	commit, err := repository.Clone(ctx, at, dir)
+	if err != nil {
+		return err
+	}
+	failpoint.Hit("dockerfile/cloned")
 	if cmd.Checksum != "" && cmd.Checksum != commit {
 		return fmt.Errorf("%s is commit %s, not %s", at.URL, commit, cmd.Checksum)
 	}

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -76,16 +77,18 @@ const (
 // nobody is whom git runs as, where there is such a user.
 const nobody = 65534
 
-// Clone gets the files of a's commit into a new temporary directory, which the
-// caller removes, and gives the commit.
-func Clone(ctx context.Context, a Address) (dir, commit string, err error) {
+// place is where git finds the directory: in a mount namespace of its own, over a
+// directory that is on every machine. git runs as a user who may not see what the
+// directory is in, and looks at each component of its path.
+const place = "/proc/fs"
+
+// Clone gets the files of a's commit into dir, an empty directory that is its alone,
+// and gives the commit. It makes the directory that of git's user. What is in it
+// after an error means nothing. git ends with this process, however that ends.
+func Clone(ctx context.Context, a Address, dir string) (commit string, err error) {
 	git, err := exec.LookPath("git")
 	if err != nil {
-		return "", "", hint.Wrap(fmt.Errorf("cannot clone %q: there is no git", a.URL), "install git, or clone it elsewhere")
-	}
-	dir, err = os.MkdirTemp("", "acbuild-git-")
-	if err != nil {
-		return "", "", fmt.Errorf("cannot clone %q: %w", a.URL, err)
+		return "", hint.Wrap(fmt.Errorf("cannot clone %q: there is no git", a.URL), "install git, or clone it elsewhere")
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, maxTime, fmt.Errorf("it takes longer than %s", maxTime))
 	defer cancel()
@@ -94,10 +97,9 @@ func Clone(ctx context.Context, a Address) (dir, commit string, err error) {
 		commit, err = c.do(ctx, a)
 	}
 	if err != nil {
-		_ = os.RemoveAll(dir)
-		return "", "", fmt.Errorf("cannot clone %q: %w", a.URL, err)
+		return "", fmt.Errorf("cannot clone %q: %w", a.URL, err)
 	}
-	return dir, commit, nil
+	return commit, nil
 }
 
 type clone struct {
@@ -118,13 +120,28 @@ func (c *clone) prepare() error {
 	return err
 }
 
+// show gives the calling thread, and what is started from it, a mount namespace in
+// which the directory is at place.
+func (c *clone) show() error {
+	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
+		return fmt.Errorf("cannot make a mount namespace: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("cannot detach from the host's mounts: %w", err)
+	}
+	if err := unix.Mount(c.dir, place, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("cannot show git its directory: %w", err)
+	}
+	return nil
+}
+
 func (c *clone) do(ctx context.Context, a Address) (string, error) {
 	ref := a.Ref
 	if ref == "" {
 		ref = "HEAD"
 	}
 	for _, args := range [][]string{
-		{"init", "--quiet", "--template=", c.dir},
+		{"init", "--quiet", "--template="},
 		{"fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--", a.URL, ref},
 		{"checkout", "--quiet", "--detach", "FETCH_HEAD"},
 	} {
@@ -144,12 +161,15 @@ func (c *clone) run(ctx context.Context, args ...string) (string, error) {
 	settings := []string{"core.hooksPath=/dev/null", "core.fsmonitor=false", "core.protectHFS=true", "core.protectNTFS=true", "fetch.fsckObjects=true",
 		"submodule.recurse=false", "protocol.allow=never", "protocol.https.allow=always", "protocol.http.allow=always",
 		"protocol.git.allow=always", "protocol.file.allow=always", "http.followRedirects=true", "credential.helper=", "gc.auto=0", "maintenance.auto=false"}
-	words := []string{"-C", c.dir}
+	var words []string
 	for _, s := range settings {
 		words = append(words, "-c", s)
 	}
 	cmd := exec.CommandContext(ctx, c.git, append(words, args...)...)
-	cmd.Dir = "/"
+	cmd.Dir = c.dir
+	if os.Geteuid() == 0 {
+		cmd.Dir = place
+	}
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_TERMINAL_PROMPT=0",
 		"GIT_ASKPASS=/bin/false", "GIT_LFS_SKIP_SMUDGE=1", "LC_ALL=C"}
 	for _, name := range []string{"http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY", "SSL_CERT_FILE", "GIT_SSL_CAINFO"} {
@@ -157,14 +177,14 @@ func (c *clone) run(ctx context.Context, args ...string) (string, error) {
 			cmd.Env = append(cmd.Env, name+"="+v)
 		}
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: c.as}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: c.as, Pdeathsig: unix.SIGKILL}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &limited{&said}
 	done := make(chan struct{})
 	go c.watch(ctx, cancel, done)
-	err := cmd.Run()
+	err := c.start(cmd)
 	close(done)
 	switch {
 	case err == nil:
@@ -177,6 +197,23 @@ func (c *clone) run(ctx context.Context, args ...string) (string, error) {
 		err = errors.New(strings.ReplaceAll(strings.TrimPrefix(text, "fatal: "), "\n", "; "))
 	}
 	return "", err
+}
+
+// start runs the command on a thread of its own, which ends with it: its mount
+// namespace is nobody else's.
+func (c *clone) start(cmd *exec.Cmd) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked
+		if os.Geteuid() == 0 {
+			if err := c.show(); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- cmd.Run()
+	}()
+	return <-done
 }
 
 // watch ends git when it has written too much.

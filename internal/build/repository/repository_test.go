@@ -56,7 +56,8 @@ git add -A; git commit -qm one; git tag v1; echo two >file; git commit -qam two;
 		}
 	}
 	for ref, want := range map[string]string{"": "two", "main": "two", "v1": "one", "other": "one"} {
-		dir, commit, err := Clone(t.Context(), Address{URL: "file://" + repo, Ref: ref})
+		dir := hidden(t)
+		commit, err := Clone(t.Context(), Address{URL: "file://" + repo, Ref: ref}, dir)
 		if err != nil {
 			t.Errorf("%q: %v", ref, err)
 			continue
@@ -65,17 +66,21 @@ git add -A; git commit -qm one; git tag v1; echo two >file; git commit -qam two;
 		if err != nil || strings.TrimSpace(string(b)) != want || len(commit) != 40 {
 			t.Errorf("%q: %q, commit %q, %v", ref, b, commit, err)
 		}
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
 	}
-	if _, _, err := Clone(t.Context(), Address{URL: "file://" + repo, Ref: "nope"}); err == nil || !strings.Contains(err.Error(), "nope") {
+	if _, err := Clone(t.Context(), Address{URL: "file://" + repo, Ref: "nope"}, hidden(t)); err == nil || !strings.Contains(err.Error(), "nope") {
 		t.Errorf("of no branch: %v", err)
 	}
-	left, _ := filepath.Glob(filepath.Join(os.TempDir(), "acbuild-git-*"))
-	if len(left) > 0 {
-		t.Errorf("left %q", left)
+}
+
+// hidden is an empty directory that nobody but its owner gets to.
+func hidden(t *testing.T) string {
+	t.Helper()
+	outer := filepath.Join(t.TempDir(), "private")
+	dir := filepath.Join(outer, "dir")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
 	}
+	return dir
 }
 
 func FuzzParse(f *testing.F) {
