@@ -5,7 +5,6 @@ package cmd
 import (
 	"context"
 	"io"
-	"time"
 
 	"github.com/rkt/rkt/internal/build/compose"
 	"github.com/rkt/rkt/internal/build/manifest"
@@ -27,11 +26,7 @@ func (a *acbuild) writeSBOM(ctx context.Context, w *workspace.Workspace, path st
 	} else if w.State.Tag != "" {
 		name = w.State.Tag
 	}
-	created := opt.Epoch
-	if created.IsZero() {
-		created = time.Now()
-	}
 	return export.File(ctx, path, overwrite, func(out io.Writer) error {
-		return sbom.Write(out, s, name, created, "acbuild-"+Version)
+		return sbom.Write(out, s, name, opt.Created(w), "acbuild-"+Version)
 	})
 }

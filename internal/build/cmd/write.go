@@ -51,8 +51,10 @@ that of its tar. The build stays open. OUT is one of
 Either mode writes every form. What a form has no word for is refused by name: OCI
 images have no isolators and no dependencies. An ACI takes a name: acbuild set-name.
 
-The same build gives the same image if SOURCE_DATE_EPOCH is set: it is the time of
-the image and of all files that are newer.
+The time of the image is that of the build's last change, so a build that nobody
+changed is the same image when it is written again. The same build made again gives
+the same image if SOURCE_DATE_EPOCH is set: it is the time of the image and of all
+files that are newer.
 
 --sign signs an ACI with an OpenPGP key, into OUT.asc: KEY is a file with an armored
 secret key, or gpg:USER for a key of gpg's. An OCI image in a layout or a registry is

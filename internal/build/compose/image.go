@@ -30,6 +30,26 @@ type Options struct {
 	Notes func(what, path string)
 }
 
+// Created is the image's time: without an epoch it is when the build was last
+// changed, so that writing it again gives the same image.
+func (o Options) Created(w *workspace.Workspace) time.Time {
+	if o.Epoch.IsZero() && w.State.Changed != 0 {
+		return time.Unix(w.State.Changed, 0)
+	}
+	return o.at(time.Now().Unix())
+}
+
+// at is when something was done, for those who read the image.
+func (o Options) at(seconds int64) time.Time {
+	if !o.Epoch.IsZero() {
+		return o.Epoch
+	}
+	return time.Unix(seconds, 0)
+}
+
+// stamp is a time in an image's configuration.
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
 // Packing is o for tars.
 func (o Options) Packing() export.Packing {
 	return export.Packing{Notes: o.Notes, Latest: o.Epoch, OwnIsRoot: os.Geteuid() != 0}
@@ -102,15 +122,11 @@ func OCI(ctx context.Context, w *workspace.Workspace, opt Options) (_ *Image, er
 	if err := im.own(ctx, w, c, opt); err != nil {
 		return nil, err
 	}
-	created := opt.Epoch
-	if created.IsZero() {
-		created = time.Now()
-	}
 	top := map[string]json.RawMessage{}
 	for k, v := range doc.Top {
 		top[k] = v
 	}
-	for name, v := range map[string]any{"rootfs": c.RootFS, "history": c.History, "created": created.UTC().Format(time.RFC3339)} {
+	for name, v := range map[string]any{"rootfs": c.RootFS, "history": c.History, "created": stamp(opt.Created(w))} {
 		if top[name], err = json.Marshal(v); err != nil {
 			return nil, err
 		}
@@ -146,7 +162,7 @@ func (im *Image) base(ctx context.Context, w *workspace.Workspace, opt Options) 
 			if err != nil {
 				return nil, err
 			}
-			im.add(c, p, l, "acbuild begin "+b.Name)
+			im.add(c, p, l, "acbuild begin "+b.Name, stamp(opt.Created(w)))
 		}
 		return c, nil
 	}
@@ -177,26 +193,23 @@ func (im *Image) base(ctx context.Context, w *workspace.Workspace, opt Options) 
 		}
 	}
 	for ; told < len(m.Layers); told++ {
-		c.History = append(c.History, history{CreatedBy: "acbuild begin " + b.Name})
+		c.History = append(c.History, history{Created: stamp(opt.Created(w)), CreatedBy: "acbuild begin " + b.Name})
 	}
 	return c, nil
 }
 
 // own packs what was written over the base.
 func (im *Image) own(ctx context.Context, w *workspace.Workspace, c *config, opt Options) error {
-	created := ""
-	if !opt.Epoch.IsZero() {
-		created = opt.Epoch.UTC().Format(time.RFC3339)
-	}
 	for n := range w.State.Layers {
 		var files []string
+		created := opt.Created(w)
 		for _, s := range w.State.History {
 			switch {
 			case s.Layer != n:
 			case s.Files:
-				files = append(files, s.Command)
+				files, created = append(files, s.Command), opt.at(s.Time)
 			default:
-				c.History = append(c.History, history{Created: created, CreatedBy: s.Command, EmptyLayer: true})
+				c.History = append(c.History, history{Created: stamp(opt.at(s.Time)), CreatedBy: s.Command, EmptyLayer: true})
 			}
 		}
 		p, l, err := im.pack(ctx, layer.Source{Lower: w.Lower(n), Upper: w.Layer(n), User: w.User()}, opt)
@@ -206,16 +219,15 @@ func (im *Image) own(ctx context.Context, w *workspace.Workspace, c *config, opt
 		if p.Empty() {
 			continue
 		}
-		im.add(c, p, l, strings.Join(files, "; "))
-		c.History[len(c.History)-1].Created = created
+		im.add(c, p, l, strings.Join(files, "; "), stamp(created))
 	}
 	return nil
 }
 
-func (im *Image) add(c *config, p layer.Packed, l output.Layer, by string) {
+func (im *Image) add(c *config, p layer.Packed, l output.Layer, by, created string) {
 	im.Layers = append(im.Layers, l)
 	c.RootFS.DiffIDs = append(c.RootFS.DiffIDs, p.DiffID)
-	c.History = append(c.History, history{CreatedBy: by})
+	c.History = append(c.History, history{Created: created, CreatedBy: by})
 }
 
 // pack packs one layer into a file.

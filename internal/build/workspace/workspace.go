@@ -29,6 +29,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -63,6 +64,8 @@ type State struct {
 	Tag     string `json:"tag,omitempty"`
 	// History is what was done, in order.
 	History []Step `json:"history,omitempty"`
+	// Changed is when the build was last changed, in seconds since 1970.
+	Changed int64 `json:"changed,omitempty"`
 }
 
 // Step is a command that changed the image.
@@ -70,6 +73,7 @@ type Step struct {
 	Command string `json:"command"`
 	Layer   int    `json:"layer"` // the number of the layer that was topmost
 	Files   bool   `json:"files"` // it may have changed files
+	Time    int64  `json:"time,omitempty"`
 }
 
 // Base is the image that a build began with.
@@ -286,6 +290,7 @@ func (w *Workspace) load(path string) error {
 
 // Save makes the changes of State and Doc last.
 func (w *Workspace) Save() error {
+	w.State.Changed = time.Now().Unix()
 	var text []byte
 	var err error
 	switch d := w.Doc.(type) {
@@ -493,7 +498,7 @@ func (w *Workspace) Check() error {
 
 // Note adds a step to the history.
 func (w *Workspace) Note(command []string, files bool) {
-	w.State.History = append(w.State.History, Step{Command: quote(command), Layer: w.Top(), Files: files})
+	w.State.History = append(w.State.History, Step{Command: quote(command), Layer: w.Top(), Files: files, Time: time.Now().Unix()})
 }
 
 // quote makes one line of words.
