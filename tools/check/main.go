@@ -13,12 +13,14 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/rkt/rkt/test/crane"
 )
 
 func main() {
 	only := flag.String("only", "", "comma-separated `steps` to run; all if empty")
 	list := flag.Bool("list", false, "print the steps and end")
-	install := flag.Bool("install", false, "first install the Debian packages the tests need, if missing (needs root)")
+	install := flag.Bool("install", false, "first install the Debian packages and the programs the tests need, if missing (needs root)")
 	fuzztime := flag.Duration("fuzztime", 3*time.Second, "how long each fuzz target runs")
 	flag.Parse()
 	if err := run(*only, *list, *install, *fuzztime); err != nil {
@@ -36,7 +38,7 @@ func run(only string, list, install bool, fuzztime time.Duration) error {
 		return nil
 	}
 	if install {
-		if err := installPackages(); err != nil {
+		if err := installPeers(); err != nil {
 			return err
 		}
 	}
@@ -88,6 +90,16 @@ var packages = []string{
 	"attr", "bind9-dnsutils", "buildah", "bzip2", "containerd", "cpio", "crun", "docker-registry", "etcd-client", "etcd-server", "fish", "gcc", "git", "gnupg", "groff-base", "isal", "jq",
 	"lz4", "qemu-system-common", "qemu-system-x86", "libc6-dev", "libcap2-bin", "libseccomp-dev", "lintian", "mmdebstrap", "nginx-light", "openssl", "pigz", "podman", "rpm", "rpm2cpio", "runc", "skopeo",
 	"systemd-container", "umoci", "xz-utils", "zstd", "busybox-static", "apparmor", "containernetworking-plugins", "iptables", "procps", "iproute2", "nftables", "python3-minimal", "passt", "slirp4netns", "uidmap", "util-linux", "zsh",
+}
+
+// installPeers installs what the tests need of other people's programs.
+func installPeers() error {
+	if err := installPackages(); err != nil {
+		return err
+	}
+	// Here and not when a test asks: those have no network but their own.
+	_, err := crane.Program()
+	return err
 }
 
 // installPackages installs what is missing of packages. Services that come
