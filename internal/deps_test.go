@@ -62,6 +62,7 @@ var imports = []struct{ pkg, may, why string }{
 	{"pod/prepare", "image image/ref image/aci image/store image/tree pod pod/cdi pod/lifecycle stage1/contract config linux/...",
 		"where the rooms meet; flavors are data to it, not imports"},
 	{"pod/systemd", "pod linux/...", "what systemd and machined are asked for, on D-Bus"},
+	{"pod/unit", "", "spelling: text for systemd to read; asks it nothing"},
 	{"pod/launch", "image pod pod/lifecycle pod/users stage1/contract stage1/assemble stage1/machine stage1/networks stage1/notify linux/...", "the last code of stage0; reads no image, knows no flavor"},
 	{"pod/users", "stage1/contract linux/...", "ranges and their locks; knows no pod but by the locks it holds"},
 	{"pod/network/lease", "pod linux/...", "files and a lock; knows not what is leased"},
