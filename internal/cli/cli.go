@@ -96,6 +96,9 @@ func verbs() []verb {
 		{name: "logs", make: newLogs},
 		{name: "cat-manifest", make: newCatManifest},
 		{name: "export", make: newExport},
+		{name: "generate", make: newGenerate, group: []verb{
+			{name: "systemd", make: newGenerateSystemd},
+		}},
 		{name: "fetch", make: newFetch},
 		{name: "image", make: newImage, group: []verb{
 			{name: "list", make: newImageList},

@@ -178,7 +178,7 @@ func flagValues(fs *pflag.FlagSet, name, prefix string) (words []word, files boo
 		words = append(words, word{prefix + v, ""})
 	}
 	return words, slices.Contains([]string{"pod-manifest", "set-env-file", "uuid-file", "uuid-file-save", "signature", "stage1-path",
-		"dir", "system-config", "local-config", "user-config"}, name)
+		"dir", "system-config", "local-config", "user-config", "output"}, name)
 }
 
 // podWords completes UUIDs.

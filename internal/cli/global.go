@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -48,6 +49,41 @@ func (g *globals) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&g.trustHTTPS, "trust-keys-from-https", g.trustHTTPS, "trust keys that are found over https without asking")
 	refuse(fs, "cpuprofile", "", "this version of rkt does not profile itself")
 	refuse(fs, "memprofile", "", "this version of rkt does not profile itself")
+}
+
+// words are the flags that another rkt needs to do as this one was told, with
+// paths that do not depend on the working directory.
+func (g *globals) words() ([]string, error) {
+	var words []string
+	if g.debug {
+		words = append(words, "--debug")
+	}
+	none := newGlobals().config
+	for _, d := range []struct{ flag, dir, none string }{
+		{"dir", g.dir, ""},
+		{"system-config", g.config.System, none.System},
+		{"local-config", g.config.Local, none.Local},
+		{"user-config", g.config.User, none.User},
+	} {
+		if d.dir == d.none {
+			continue
+		}
+		if d.dir != "" {
+			abs, err := filepath.Abs(d.dir)
+			if err != nil {
+				return nil, fmt.Errorf("cannot use directory %q: %w", d.dir, err)
+			}
+			d.dir = abs
+		}
+		words = append(words, "--"+d.flag+"="+d.dir)
+	}
+	if list := g.insecure.names(); len(list) > 0 {
+		words = append(words, "--insecure-options="+strings.Join(list, ","))
+	}
+	if g.trustHTTPS {
+		words = append(words, "--trust-keys-from-https")
+	}
+	return words, nil
 }
 
 // dataDir is rkt's data directory.
@@ -111,6 +147,20 @@ func (o *insecureOptions) set(list string) error {
 		insecureRows[i].set(o)
 	}
 	return nil
+}
+
+// names are options that together make o of none.
+func (o insecureOptions) names() (names []string) {
+	var have insecureOptions
+	for _, r := range insecureRows {
+		with, more := have, o
+		r.set(&with)
+		r.set(&more)
+		if more == o && with != have {
+			names, have = append(names, r.name), with
+		}
+	}
+	return names
 }
 
 // whoMay adds to an error of permission who has it.

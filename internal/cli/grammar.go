@@ -28,6 +28,10 @@ type wish struct {
 
 	manager manager
 
+	// took, if there is one, is told of each flag, image and block of arguments,
+	// with the words that it consists of, when it has been read.
+	took func(words []string) error
+
 	net netFlag
 	dns dnsFlag
 	env envFlags
@@ -55,26 +59,43 @@ func (w *wish) parse(fs *pflag.FlagSet, args []string) (_ []string, err error) {
 			}
 			blocks = len(w.Apps)
 			app := &w.Apps[len(w.Apps)-1]
-			args = args[1:]
-			for len(args) > 0 && args[0] != "---" {
-				app.Args, args = append(app.Args, args[0]), args[1:]
+			rest := args[1:]
+			for len(rest) > 0 && rest[0] != "---" {
+				app.Args, rest = append(app.Args, rest[0]), rest[1:]
 			}
-			if len(args) > 0 {
-				args = args[1:] // the ---
+			if len(rest) > 0 {
+				rest = rest[1:] // the ---
+			}
+			if args, err = w.taken(args, rest); err != nil {
+				return nil, err
 			}
 		case args[0] == "---":
 			return nil, hint.Wrap(errors.New(`cannot parse "---": it ends arguments, and none have begun`), `"--" begins them`)
 		case isFlag(args[0]):
-			if args, err = takeFlag(fs, args); err != nil {
+			rest, err := takeFlag(fs, args)
+			if err != nil {
+				return nil, err
+			}
+			if args, err = w.taken(args, rest); err != nil {
 				return nil, err
 			}
 		default:
 			w.images = append(w.images, args[0])
 			w.Apps = append(w.Apps, prepare.AppRequest{})
-			args = args[1:]
+			if args, err = w.taken(args, args[1:]); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return nil, w.check(fs)
+}
+
+// taken tells of the words between args and its end, rest, which it returns.
+func (w *wish) taken(args, rest []string) ([]string, error) {
+	if w.took == nil {
+		return rest, nil
+	}
+	return rest, w.took(args[:len(args)-len(rest)])
 }
 
 // check looks at flags that do not go together.

@@ -19,6 +19,7 @@ import (
 	"github.com/rkt/rkt/internal/pod/lifecycle"
 	"github.com/rkt/rkt/internal/pod/prepare"
 	"github.com/rkt/rkt/internal/stage1/contract"
+	"github.com/spf13/pflag"
 )
 
 func newRun(c *cli) *command {
@@ -45,14 +46,18 @@ accepts the risk.`,
 		words: c.imageWords,
 		run:   func([]string) error { return c.run(w) },
 	}
-	fs := cmd.flags()
+	w.registerRun(cmd.flags())
+	return cmd
+}
+
+// registerRun adds the flags of `run`.
+func (w *wish) registerRun(fs *pflag.FlagSet) {
 	w.registerPod(fs)
 	registerRunOptions(fs, &w.Options, &w.net, &w.dns)
 	w.manager.flags(fs)
 	fs.StringVar(&w.uuidFileSave, "uuid-file-save", "", "write the pod's UUID to `FILE`, before the pod is made")
 	w.registerApps(fs)
 	unavailable(fs)
-	return cmd
 }
 
 // grammarHelp is the same for run and prepare.
@@ -194,11 +199,8 @@ func (c *cli) makePod(w *wish) (*lifecycle.Pod, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i, path := range w.signatures {
-		if err := fetch.CheckSignable(refs[i].Ref); err != nil {
-			return nil, err
-		}
-		refs[i].signature = path
+	if err := w.sign(refs); err != nil {
+		return nil, err
 	}
 	records, lease, err := c.findImages(st, refs, w.pullPolicy)
 	if err != nil {
@@ -221,6 +223,17 @@ func (c *cli) makePod(w *wish) (*lifecycle.Pod, error) {
 	}
 	c.clock.mark("write")
 	return p, nil
+}
+
+// sign gives images the signatures that were given for them.
+func (w *wish) sign(refs []imageRef) error {
+	for i, path := range w.signatures {
+		if err := fetch.CheckSignable(refs[i].Ref); err != nil {
+			return err
+		}
+		refs[i].signature = path
+	}
+	return nil
 }
 
 // fill adds what the grammar could not know.

@@ -26,9 +26,14 @@ func service(s *systemdhost.Session, unit string, properties, words []string) st
 	s.Must(append(argv, tiny(s), "--exec=/bin/sh", "--", "-c", loop)...)
 	s.Until("the app is up", func(r rkt.Result) bool { return strings.Contains(r.Stdout, "up\n") },
 		"journalctl", "--unit="+unit, "--output=cat", "--no-pager")
+	return running(s)
+}
+
+// running is the UUID of the pod that runs.
+func running(s *systemdhost.Session) string {
 	for line := range strings.Lines(s.Must("rkt", "list", "--no-legend", "--full").Stdout) {
-		if f := strings.Fields(line); strings.Contains(line, "running") {
-			return f[0]
+		if strings.Contains(line, "running") {
+			return strings.Fields(line)[0]
 		}
 	}
 	return ""

@@ -11,12 +11,30 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
 const defaultStopSeconds = 10
+
+// StopTime is how long apps have between their stop signal and SIGKILL: of a pod of
+// the manifest m, or of one without, nil.
+func (o Options) StopTime(m *pod.Manifest) (time.Duration, error) {
+	var err error
+	if m != nil {
+		o, err = o.annotated(m)
+	}
+	return time.Duration(o.stopSeconds()) * time.Second, err
+}
+
+func (o Options) stopSeconds() int {
+	if o.StopSeconds == 0 {
+		return defaultStopSeconds
+	}
+	return o.StopSeconds
+}
 
 // annotated fills in from the pod manifest what o leaves open.
 func (o Options) annotated(m *pod.Manifest) (Options, error) {
@@ -111,10 +129,7 @@ func (o Options) apply(c *contract.Pod, m *pod.Manifest, f *Flavor) error {
 	if err := o.confine(c, m, f); err != nil {
 		return err
 	}
-	c.StopSeconds = o.StopSeconds
-	if c.StopSeconds == 0 {
-		c.StopSeconds = defaultStopSeconds
-	}
+	c.StopSeconds = o.stopSeconds()
 	if o.Decided != nil {
 		return o.Decided(c)
 	}
