@@ -71,11 +71,15 @@ func (h *Host) In(dir, setup string) *Host {
 }
 
 // OfUser are the processes that the ordinary user has, under any id that SubIDs
-// gives, as pid and command.
+// gives, as pid and command. One that has ended is none, though somebody's first
+// process may take its time to notice.
 func OfUser() (list []string) {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range dirs {
 		status, _ := os.ReadFile(dir + "/status")
+		if strings.Contains(string(status), "\nState:\tZ") {
+			continue
+		}
 		_, rest, _ := strings.Cut(string(status), "\nUid:")
 		f := strings.Fields(rest)
 		if len(f) == 0 {
