@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/rkt/rkt/test/registry"
 	"github.com/rkt/rkt/test/rkt"
+	"github.com/rkt/rkt/test/web"
 )
 
 // The scripts in testdata/script specify acbuild's and actool's command lines.
@@ -64,6 +66,7 @@ func TestScript(t *testing.T) {
 		RequireUniqueNames:  true,
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup: func(e *testscript.Env) error {
+			e.Values[sites{}] = new(*web.Sites)
 			e.Setenv("PATH", filepath.Join(prefix, "bin")+string(os.PathListSeparator)+e.Getenv("PATH"))
 			e.Setenv("HELLO", filepath.Join(prefix, "hello"))
 			e.Setenv("HOME", e.WorkDir)
@@ -86,6 +89,8 @@ func TestScript(t *testing.T) {
 			"same":     same,
 			"registry": startRegistry,
 			"dsse":     dsse,
+			"web":      serveWeb,
+			"asked":    asked,
 		},
 	})
 }
@@ -176,4 +181,32 @@ func startRegistry(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(err)
 	ts.Defer(stop)
 	ts.Setenv("REGISTRY", addr)
+}
+
+// sites is the key of a script's web.
+type sites struct{}
+
+// serveWeb: `web FILE` has the script's programs see a web of the test's own, with
+// the pages that the lines of FILE are: a URL and its text.
+func serveWeb(ts *testscript.TestScript, _ bool, args []string) {
+	s, err := web.New()
+	ts.Check(err)
+	ts.Defer(s.Close)
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		url, text, _ := strings.Cut(line, " ")
+		s.Text(url, text)
+	}
+	for name, value := range s.Env() {
+		ts.Setenv(name, value)
+	}
+	*ts.Value(sites{}).(**web.Sites) = s
+}
+
+// asked: `asked URL…` wants the web to have been asked for these since it was last
+// looked, in this order.
+func asked(ts *testscript.TestScript, neg bool, args []string) {
+	got := (*ts.Value(sites{}).(**web.Sites)).Asked()
+	if slices.Equal(got, args) == neg {
+		ts.Fatalf("asked for %q", got)
+	}
 }

@@ -290,23 +290,20 @@ func (a *acbuild) toolCat() tool {
 
 func (a *acbuild) toolDiscover() tool {
 	var insecure, asJSON bool
-	port := ""
+	var port uint16
 	return tool{
 		usage: "[OPTION…] NAME…", args: atLeast("NAME"),
 		flags: func(fs *pflag.FlagSet) {
 			fs.BoolVar(&insecure, "insecure", false, "ask by http where https fails, and do not check certificates")
 			fs.BoolVar(&asJSON, "json", false, "print JSON")
-			fs.StringVar(&port, "port", "", "not supported: names are asked for where they say")
+			fs.Uint16Var(&port, "port", 0, "ask `PORT` of the name's host instead of 443, and 80")
 		},
 		run: func(ctx context.Context, args []string) error {
-			if port != "" {
-				return hint.Wrap(errors.New("cannot discover by another port: discovery is on the ports of https and http"), "leave --port out")
-			}
 			env, err := a.env(insecure)
 			if err != nil {
 				return err
 			}
-			env.Fetch.Progress = ""
+			env.Fetch.Progress, env.Fetch.DiscoveryPort = "", port
 			failed := false
 			for _, word := range args {
 				if err := a.discover(ctx, env.Fetch, word, asJSON); err != nil {
@@ -331,14 +328,31 @@ func (a *acbuild) discover(ctx context.Context, opt fetch.Options, word string, 
 	if err != nil {
 		return err
 	}
+	if err := a.discovered(word, d, asJSON); err != nil {
+		return err
+	}
+	if len(d.Endpoints) == 0 {
+		return hint.Wrap(errors.New("keys are announced, but no image of that name and those labels"), "a label is given as NAME,LABEL=VALUE")
+	}
+	return nil
+}
+
+// discovered tells what is announced.
+func (a *acbuild) discovered(word string, d fetch.Discovery, asJSON bool) error {
 	if asJSON {
+		type endpoint struct{ ACI, ASC string } // as appc's actool spells it
+		var all struct {
+			ACIEndpoints []endpoint
+			PublicKeys   []string
+		}
+		for _, x := range d.Endpoints {
+			all.ACIEndpoints = append(all.ACIEndpoints, endpoint{x.ACI, x.ASC})
+		}
+		all.PublicKeys = d.PublicKeys
 		e := json.NewEncoder(a.Out)
 		e.SetEscapeHTML(false)
 		e.SetIndent("", "    ")
-		return e.Encode(struct {
-			ACIEndpoints []fetch.Endpoint
-			PublicKeys   []string
-		}{d.Endpoints, d.PublicKeys})
+		return e.Encode(all)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "== Discovery walk for %s ==\n", word)
@@ -348,6 +362,6 @@ func (a *acbuild) discover(ctx context.Context, opt fetch.Options, word string, 
 	if len(d.PublicKeys) > 0 {
 		fmt.Fprintf(&b, "PublicKeys: %s\n", strings.Join(d.PublicKeys, ","))
 	}
-	_, err = io.WriteString(a.Out, b.String())
+	_, err := io.WriteString(a.Out, b.String())
 	return err
 }

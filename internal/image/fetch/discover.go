@@ -42,7 +42,7 @@ func Discover(ctx context.Context, opt Options, name aci.Name) (Discovery, error
 	if n := 1 + strings.Count(string(name.Name), "/"); n > wire.MaxComponents {
 		return Discovery{}, fmt.Errorf("cannot look for %.80q: its name has %d components, and at most %d are asked for", name.Name, n, wire.MaxComponents)
 	}
-	web := wire.Web{Name: string(name.Name), Labels: map[string]string{}}
+	web := wire.Web{Name: string(name.Name), Labels: map[string]string{}, Port: opt.DiscoveryPort}
 	for _, l := range name.Labels {
 		web.Labels[string(l.Name)] = l.Value
 	}

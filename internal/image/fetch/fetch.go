@@ -50,6 +50,9 @@ type Options struct {
 	InsecurePubkey bool // plain http and any certificate will do for keys
 	// Dirs have the keystore and the policy.
 	Dirs config.Dirs
+	// DiscoveryPort is asked for discovery's pages instead of those of https and
+	// http; 0 is theirs.
+	DiscoveryPort uint16
 	// TrustHTTPS: keys that discovery finds are trusted without a review if they
 	// come over https.
 	TrustHTTPS bool

@@ -33,6 +33,8 @@ type Web struct {
 	// templates, "version", "os" and "arch" among them.
 	Name   string            `json:"name,omitempty"`
 	Labels map[string]string `json:"labels,omitempty"`
+	// Port is asked for pages instead of those of https and http; 0 is theirs.
+	Port uint16 `json:"port,omitempty"`
 
 	// URL: the file.
 	URL string `json:"url,omitempty"`

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/rkt/rkt/internal/hint"
@@ -67,6 +68,10 @@ const pageStalls = 4
 
 // page gets one page, over https or, where allowed, http.
 func (c *Client) page(ctx context.Context, at string) (string, error) {
+	if c.web.Port != 0 {
+		host, path, _ := strings.Cut(at+"/", "/")
+		at = strings.TrimSuffix(host+":"+strconv.Itoa(int(c.web.Port))+"/"+path, "/")
+	}
 	page, err := c.pageBy(ctx, "https://"+at)
 	if err != nil && c.req.AllowHTTP && ctx.Err() == nil {
 		if p, herr := c.pageBy(ctx, "http://"+at); herr == nil {
