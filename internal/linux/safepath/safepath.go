@@ -85,6 +85,15 @@ func OpenBeneath(root int, path string, flags int, mode uint32) (int, error) {
 	})
 }
 
+// FollowBeneath is OpenBeneath that follows symbolic links, none of which may lead
+// out of root, nor be absolute: a process with any other root finds the same file.
+func FollowBeneath(root int, path string, flags int) (int, error) {
+	return open(root, path, &unix.OpenHow{
+		Flags:   uint64(flags) | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
+	})
+}
+
 // MkdirAllInRoot opens the directory path (O_PATH), making it and every parent
 // that is missing with mode (less the umask). Links are followed as if root
 // were "/"; the missing directory that a dangling link names is made, so that

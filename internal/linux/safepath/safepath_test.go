@@ -162,6 +162,29 @@ func TestOpenBeneath(t *testing.T) {
 	unix.Close(fd)
 }
 
+func TestFollowBeneath(t *testing.T) {
+	root, dir := world(t)
+	for _, c := range []struct {
+		path, want string
+		err        error
+	}{
+		{"usr/lib/so", "usr/lib/so", nil}, {"lib/so", "usr/lib/so", nil}, {"lib", "usr/lib", nil},
+		{"abs", "", unix.EXDEV}, {"climb", "", unix.EXDEV}, {"climbf", "", unix.EXDEV}, {"hostfile", "", unix.EXDEV},
+		{"relrun", "", unix.ENOENT}, {"loop", "", unix.ELOOP}, {"../outside/secret", "", unix.EXDEV},
+	} {
+		fd, err := FollowBeneath(root, c.path, unix.O_PATH)
+		if !errors.Is(err, c.err) || (err == nil) != (c.err == nil) {
+			t.Errorf("%q: got %v, want %v", c.path, err, c.err)
+		}
+		if err == nil {
+			if got := where(t, dir, fd); got != c.want {
+				t.Errorf("%q is %q, want %q", c.path, got, c.want)
+			}
+			unix.Close(fd)
+		}
+	}
+}
+
 func TestMkdirAllInRoot(t *testing.T) {
 	root, dir := world(t)
 	for _, c := range []struct {

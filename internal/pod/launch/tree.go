@@ -25,6 +25,7 @@ import (
 // stranger: they are resolved as a process would whose root is the tree, so that
 // no link and no ".." leads out of it, and each, with all directories on the way
 // to it, must belong to root, or to the caller, and be nobody else's to write.
+// So must everything in the directories that the manifest names as its code.
 // Whether the tree as a whole is trusted is the caller's to know. Errors:
 // fs.ErrNotExist if there is no manifest.
 func LoadTree(dir string) (Flavor, error) {
@@ -44,6 +45,11 @@ func LoadTree(dir string) (Flavor, error) {
 	}
 	if err := f.check(); err != nil {
 		return Flavor{}, err
+	}
+	for _, dir := range f.Manifest.Code {
+		if err := t.code(dir); err != nil {
+			return Flavor{}, fmt.Errorf("cannot use stage1 %s: %w", f.Path, err)
+		}
 	}
 	for name, v := range f.Manifest.Entrypoints {
 		program, err := t.program(v, name == "init")

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -132,5 +134,89 @@ func TestLoadTreeRefuses(t *testing.T) {
 	fatal(os.Chown(filepath.Join(dir, "bin/flavor"), 12, 0))
 	if _, err := LoadTree(dir); err == nil || !strings.Contains(err.Error(), "/bin/flavor belongs to user 12, who could change it") {
 		t.Errorf("another user's program: %v", err)
+	}
+}
+
+// TestLoadTreeCode: what a tree's programs load and execute is theirs who own them.
+func TestLoadTreeCode(t *testing.T) {
+	make := func(code ...string) string {
+		t.Helper()
+		dir := tree(t, "bin/flavor", nil)
+		m := contract.Manifest{ContractVersion: contract.Version, Name: "test", Entrypoints: map[string][]string{}, Code: code}
+		for _, name := range []string{"run", "enter", "stop", "gc"} {
+			m.Entrypoints[name] = []string{"bin/flavor"}
+		}
+		write(t, dir, contract.TreeManifest, string(m.Encode()), 0o644)
+		write(t, dir, "usr/lib/arch/loader.so", "", 0o755)
+		write(t, dir, "usr/lib/arch/lib.so.1", "", 0o644)
+		write(t, dir, "usr/lib/systemd/systemd", "", 0o755)
+		write(t, dir, "var/cache", "", 0o666)
+		for name, target := range map[string]string{"lib": "usr/lib", "usr/lib/arch/lib.so": "lib.so.1", "usr/lib64": "../lib/arch"} {
+			if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, name := range []string{"var", "var/cache"} { // not the umask's
+			if err := os.Chmod(filepath.Join(dir, name), 0o777); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return dir
+	}
+	for _, code := range [][]string{nil, {"usr"}, {"/usr", "lib/../lib", "bin"}} {
+		if _, err := LoadTree(make(code...)); err != nil {
+			t.Errorf("%q: %v", code, err)
+		}
+	}
+	dir := make("/")
+	if err := os.RemoveAll(filepath.Join(dir, "var")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("var/none", filepath.Join(dir, "none")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadTree(dir); err != nil {
+		t.Errorf("all of the tree: %v", err)
+	}
+	link := func(target string) func(string) error {
+		return func(dir string) error { return os.Symlink(target, filepath.Join(dir, "usr/lib/evil.so")) }
+	}
+	chmod := func(name string, mode os.FileMode) func(string) error {
+		return func(dir string) error { return os.Chmod(filepath.Join(dir, name), mode) }
+	}
+	chown := func(name string) func(string) error {
+		return func(dir string) error { return os.Lchown(filepath.Join(dir, name), 12, 0) }
+	}
+	for _, c := range []struct {
+		code   []string
+		spoil  func(dir string) error
+		want   string
+		asRoot bool
+	}{
+		{[]string{"/"}, chmod("usr", 0o755), "/var may be changed by others: its mode is 0777", false},
+		{[]string{"none"}, chmod("usr", 0o755), `cannot look at its code in "none"`, false},
+		{[]string{"usr"}, chmod("usr/lib/arch", 0o775), "/usr/lib/arch may be changed by others: its mode is 0775", false},
+		{[]string{"usr"}, chmod("usr", 0o757), "/usr may be changed by others: its mode is 0757", false},
+		{[]string{"lib"}, chmod("usr", 0o757), "/usr may be changed by others: its mode is 0757", false},
+		{[]string{"usr"}, chmod("usr/lib/arch/lib.so.1", 0o664), "/usr/lib/arch/lib.so.1 may be changed by others: its mode is 0664", false},
+		{[]string{"bin", "usr"}, chmod("usr/lib/arch/loader.so", 0o757), "/usr/lib/arch/loader.so may be changed by others: its mode is 0757", false},
+		{[]string{"usr"}, link("/etc/passwd"), "/usr/lib/evil.so is a link that does not lead to the tree", false},
+		{[]string{"usr"}, link("../../../x"), "/usr/lib/evil.so is a link that does not lead to the tree", false},
+		{[]string{"usr"}, link("../../var/cache"), "/var may be changed by others: its mode is 0777", false},
+		{[]string{"usr"}, link("../../var/made-later"), "/usr/lib/evil.so is a link that does not lead to the tree", false},
+		{[]string{"usr"}, func(dir string) error { return unix.Mkfifo(filepath.Join(dir, "usr/lib/pipe"), 0o600) }, "/usr/lib/pipe is neither a file, nor a directory, nor a link", false},
+		{[]string{"usr"}, chown("usr/lib/arch/lib.so.1"), "/usr/lib/arch/lib.so.1 belongs to user 12, who could change it", true},
+		{[]string{"usr"}, chown("usr/lib/systemd"), "/usr/lib/systemd belongs to user 12, who could change it", true},
+	} {
+		if c.asRoot && os.Geteuid() != 0 {
+			continue
+		}
+		dir := make(c.code...)
+		if err := c.spoil(dir); err != nil {
+			t.Fatal(err)
+		}
+		if f, err := LoadTree(dir); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: want %q, got %v, %+v", c.code, c.want, err, f)
+		}
 	}
 }

@@ -328,6 +328,7 @@ func (m *Manifest) Encode() []byte {
 	w.Key("entrypoints")
 	plainjson.EachOf(w, m.Entrypoints, (*plainjson.Writer).Strings)
 	plainjson.Each(w.Key("features"), m.Features, writeFeature)
+	w.OptStrings("code", m.Code)
 	w.End('}')
 	b, _ := w.Bytes() // as for Pod
 	return b
@@ -349,6 +350,8 @@ func DecodeManifest(b []byte) (Manifest, error) {
 			m.Entrypoints = plainjson.Map(r, (*plainjson.Reader).Strings)
 		case "features":
 			m.Features = features(r.Strings())
+		case "code":
+			m.Code = r.Strings()
 		}
 	}
 	if err := r.End(); err != nil {

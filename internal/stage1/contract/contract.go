@@ -116,6 +116,9 @@ type Manifest struct {
 	// Features the flavor can do. prepare refuses a pod that needs one that is
 	// not listed.
 	Features []Feature `json:"features"`
+	// Code are directories of a tree in which lies what its programs load or execute
+	// beside themselves: nobody else may change anything there.
+	Code []string `json:"code,omitempty"`
 }
 
 // Feature is one thing a pod may ask of a flavor.

@@ -57,6 +57,9 @@ func (f Flavor) Manifest() contract.Manifest {
 			contract.Rlimits, contract.Sysctls, contract.Devices, contract.AppArmor, contract.SELinux, contract.Notify,
 		},
 	}
+	if f == CoreOS {
+		m.Code = []string{"/"}
+	}
 	for _, name := range []string{"run", "enter", "stop", "gc", "pause", "resume"} {
 		m.Entrypoints[name] = []string{program, f.Name, name}
 	}
