@@ -74,6 +74,8 @@ type story struct {
 	command []string
 	// again: the same command succeeds after gc.
 	again bool
+	// only is how the points begin that are meant; "" are all.
+	only string
 	// never is how the points begin that the command passes only on a slow machine.
 	never string
 	// user, if there is one, is how the machine looks to an ordinary user who does
@@ -230,7 +232,7 @@ func (s story) trace(t *testing.T) []string {
 	defer f.Close()
 	var points []string
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if p := lines.Text(); !slices.Contains(points, p) && (s.never == "" || !strings.HasPrefix(p, s.never)) {
+		if p := lines.Text(); !slices.Contains(points, p) && strings.HasPrefix(p, s.only) && (s.never == "" || !strings.HasPrefix(p, s.never)) {
 			points = append(points, lines.Text())
 		}
 	}

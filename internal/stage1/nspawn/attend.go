@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/failpoint"
 	"github.com/rkt/rkt/internal/linux/cgroup"
 	"github.com/rkt/rkt/internal/linux/pidfd"
 	"github.com/rkt/rkt/internal/linux/wait"
@@ -127,6 +128,7 @@ func (r *runner) attend() (int, error) {
 			case eventForce:
 				r.end()
 			case eventNspawn:
+				failpoint.Hit("nspawn/machine-ended")
 				return r.over(failed, ending, e.status)
 			}
 		}
@@ -162,6 +164,7 @@ func (a *running) awaited() bool { return a.ctl < 0 && !a.started && !a.ended }
 // it hangs, is stopped or frozen. What is left to be tidied up giveBack does.
 func (r *runner) end() {
 	r.killed = true
+	failpoint.Hit("nspawn/before-kill")
 	_ = cgroup.Kill(r.doc.Cgroup)
 	// And if somebody has taken it out of there, or the cgroup away.
 	_ = unix.PidfdSendSignal(r.nspawn.fd, unix.SIGKILL, nil, 0)
@@ -218,6 +221,7 @@ func (r *runner) hello(e event) error {
 		r.init = init
 		now := time.Now().UnixNano()
 		r.events.Note(contract.InitLine(r.init, now))
+		failpoint.Hit("nspawn/first-service")
 		if program := os.Getenv(contract.EnvMachine); program != "" {
 			leader := fmt.Sprint(r.init)
 			go func() {
@@ -234,6 +238,7 @@ func (r *runner) hello(e event) error {
 	if err := r.give(a.ctl, a.index); err != nil {
 		return err
 	}
+	failpoint.Hit("nspawn/given")
 	if r.stopping {
 		r.tell(a, unix.SIGTERM)
 	}
@@ -261,6 +266,7 @@ func (r *runner) said(e event) {
 		// One that has ended already has no pid any more.
 		r.events.Note(contract.StartedLine(e.app, pidfd.PID(e.fd), e.m.Time))
 		onHost(func() { r.relay.Started(e.app) })
+		failpoint.Hit("nspawn/app-started")
 	case contract.MessageExited:
 		r.exited(a, e.app, int(uint8(e.m.Number)), e.m.Time)
 	case contract.MessageTTY:
@@ -280,6 +286,7 @@ func (r *runner) exited(a *running, name string, status int, at int64) {
 	}
 	a.ended = true
 	r.events.Note(r.doc.OOMLine(name, cgroup.OOMKills, at) + contract.ExitedLine(name, status, at))
+	failpoint.Hit("nspawn/app-ended")
 	if status == 0 {
 		return
 	}

@@ -104,6 +104,7 @@ func (r *runner) start(f Flavor, in inherited) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("nspawn/journal")
 	w := assemble.Wants{HostIPC: r.doc.HostIPC, BareProc: r.doc.Insecure.Paths, Machine: true}
 	if r.doc.Network != contract.NetworkHost {
 		if in.netns < 0 {
@@ -127,6 +128,7 @@ func (r *runner) start(f Flavor, in inherited) error {
 			r.relay.Starting--
 		}
 	}
+	failpoint.Hit("nspawn/laid")
 	go r.relay.Serve()
 	m, err := s.build(r.doc, r.handed, journal)
 	if err != nil {
@@ -141,6 +143,7 @@ func (r *runner) start(f Flavor, in inherited) error {
 	if r.nspawn.pid, err = s.boot(r.doc, said); err != nil {
 		return err
 	}
+	failpoint.Hit("nspawn/booted")
 	unix.Close(said)
 	// Not waited for yet, so the pid is still its own.
 	if r.nspawn.fd, err = pidfd.Open(r.nspawn.pid); err != nil {
@@ -187,6 +190,7 @@ func (r *runner) giveBack() {
 			fmt.Fprintln(os.Stderr, "stage1:", err)
 		}
 	}
+	failpoint.Hit("nspawn/given-back")
 }
 
 // give sends an app's service what is the app's.
