@@ -53,3 +53,30 @@ func TestNspawnStopped(t *testing.T) {
 		t.Errorf("the pod did not stop well:\n%s", out)
 	}
 }
+
+// TestNspawnKilled: of a pod whose run was killed machined knows nothing more, and gc
+// takes away what is left outside of the pod's directory: its journal's link.
+func TestNspawnKilled(t *testing.T) {
+	s := booted.Session(t)
+	s.Shell("test -d /var/log/journal || { mkdir /var/log/journal && touch /var/log/journal/made; }")
+	defer s.Shell("test ! -e /var/log/journal/made || rm -r /var/log/journal")
+	uuid := service(s, "slain", []string{"Type=notify"}, []string{"--stage1-name=host"})
+	known(s, uuid)
+	link := "/var/log/journal/" + strings.ReplaceAll(uuid, "-", "")
+	s.Must("test", "-L", link)
+	s.Must("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "slain")
+	s.Until("the unit has ended", func(r rkt.Result) bool { return r.Out() == "failed" }, "systemctl", "is-active", "slain")
+	s.Until("the machine is forgotten", func(r rkt.Result) bool { return !strings.Contains(r.Stdout, uuid) }, "machinectl", "list", "--no-legend", "--full")
+	s.Must("rkt", "gc", "--grace-period=0s")
+	s.Must("rkt", "gc", "--grace-period=0s")
+	if r := s.Run("test", "-L", link); r.Status == 0 {
+		t.Error("the link to the pod's journal is still there")
+	}
+	if out := s.Must("rkt", "list", "--no-legend", "--full").Stdout; strings.Contains(out, uuid) {
+		t.Errorf("after gc the pod is there:\n%s", out)
+	}
+	if out := s.Must("find", "/sys/fs/cgroup", "-name", "rkt-"+uuid+"*").Out(); out != "" {
+		t.Errorf("after gc cgroups are left: %s", out)
+	}
+	s.Must("systemctl", "reset-failed", "slain")
+}
