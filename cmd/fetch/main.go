@@ -55,6 +55,8 @@ func run(ctx context.Context, args []string) error {
 		return source.Verify(os.Stdin, os.Stdout, func() *os.File { return descriptor(wire.VerifyDataFD) })
 	case len(args) == 1 && kind == wall.Sign:
 		return source.Sign(os.Stdin, os.Stdout, func() *os.File { return descriptor(wire.SignDataFD) })
+	case len(args) == 1 && kind == wall.Agent:
+		return source.Agent(os.Stdin, os.Stdout)
 	case len(args) == 1 && kind == wall.Plain:
 		return unpack.Plain(ctx, os.Stdin, os.Stdout, unpack.Options{})
 	case len(args) == 1 && kind == wall.Gzip:

@@ -8,7 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/rkt/rkt/test/images"
 )
 
 // TestRootlessContext: of a repository an ordinary user gets what root gets, though
@@ -38,6 +41,61 @@ chmod -R a+rX .; chown -R "$2:$2" .`
 			}
 			if got := m.must("acbuild", build...); got != want {
 				t.Errorf("the user's image is %s, root's %s", got, want)
+			}
+		})
+	}
+}
+
+// TestRootlessSSH: an ordinary user's step asks the user's own agent, which answers
+// nobody else.
+func TestRootlessSSH(t *testing.T) {
+	for name, ids := range map[string]string{"ids": subIDs, "one": "\n"} {
+		t.Run(name, func(t *testing.T) {
+			m := user(t, place(t), "user", ids)
+			if err := images.Program(filepath.Join(m.home, "context/host"), "ssh-add"); err != nil {
+				t.Skip(err)
+			}
+			base := map[string]string{"ids": images.Tiny, "one": images.Plain}[name]
+			text := "FROM base\nCOPY host /\nRUN --mount=type=ssh,required=true ssh-add -l > /list\nFROM scratch\nCOPY --from=0 /list /\n"
+			if err := os.WriteFile(filepath.Join(m.home, "context/Dockerfile"), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			key := filepath.Join(m.home, "key")
+			if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			m.give(m.home)
+			socket := filepath.Join(m.home, "agent")
+			agent := exec.Command("setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "ssh-agent", "-D", "-a", socket)
+			out, err := agent.StdoutPipe()
+			if err == nil {
+				err = agent.Start()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				_ = agent.Process.Kill()
+				_ = agent.Wait()
+			}()
+			if _, err := out.Read(make([]byte, 1)); err != nil { // it listens
+				t.Fatal(err)
+			}
+			add := exec.Command("ssh-add", "-q", key)
+			add.Env = append(os.Environ(), "SSH_AUTH_SOCK="+socket)
+			if text, err := add.CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, text)
+			}
+			build := []string{"build", "-q", "--insecure", "--network=none", "--build-context=base=oci:" + m.layout + ":" + base, "--output=aci:list.aci", "--overwrite", "context"}
+			if _, errs, status := m.run("acbuild", build...); status != 1 || !strings.Contains(errs, `SSH agent "default" is required`) {
+				t.Errorf("without an agent: exit status %d\n%s", status, errs)
+			}
+			m.env = []string{"SSH_AUTH_SOCK=" + socket}
+			for what, flag := range map[string]string{"an agent": "--ssh=default", "a key": "--ssh=default=" + key} {
+				m.must("acbuild", append(build, flag, "--no-cache")...)
+				if out, err := exec.Command("tar", "-xOf", m.home+"/list.aci", "rootfs/list").Output(); err != nil || !strings.Contains(string(out), "(ED25519)") {
+					t.Errorf("of %s: %q, %v", what, out, err)
+				}
 			}
 		})
 	}

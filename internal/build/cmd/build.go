@@ -36,6 +36,7 @@ type building struct {
 	file, target, platform, network, engine, cacheDir string
 	args, labels, contexts                            map[string]string
 	secrets                                           map[string]dockerfile.Secret
+	agents                                            []sshAgent
 	tags, outputs                                     []string
 	noCache, pull, insecure, overwrite, quiet         bool
 	idFile                                            string
@@ -85,6 +86,7 @@ If a RUN fails, its status is acbuild's.`,
 			pairs(fs, "label", "NAME=VALUE", "label the image", w.labels, false)
 			pairs(fs, "build-context", "NAME=IMAGE", "where the file says NAME, it means IMAGE", w.contexts, false)
 			flags.Each(fs, "secret", "id=ID,src=FILE", "let RUN --mount=type=secret,id=ID see FILE; env=NAME takes it from the environment", w.secret)
+			flags.Each(fs, "ssh", "ID[=SOCKET|KEY…]", "let RUN --mount=type=ssh,id=ID ask the SSH agent at SOCKET, SSH_AUTH_SOCK's if left out, or one that has the files KEY,KEY…; the id that RUN has without one is default", w.ssh)
 			fs.VarP(flags.Func{Call: add(&w.tags), Word: "NAME"}, "tag", "t", "call the image NAME in rkt's store")
 			fs.VarP(flags.Func{Call: add(&w.outputs), Word: "OUT"}, "output", "o", "write the image to OUT, see acbuild write")
 			fs.BoolVar(&w.noCache, "no-cache", false, "make everything anew")
@@ -207,6 +209,11 @@ func (a *acbuild) build(ctx context.Context, w *building, args []string) (err er
 		return err
 	}
 	o.CacheDir = cacheDir
+	var end func() error
+	if o.Agents, end, err = a.sshAgents(ctx, w.agents, env.Fetch); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, end()) }()
 	var images []output.Image
 	scratch, progress := "", o.Progress
 	for _, p := range platforms {

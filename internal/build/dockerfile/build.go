@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/build/agent"
 	"github.com/rkt/rkt/internal/build/cache"
 	"github.com/rkt/rkt/internal/build/engine"
 	"github.com/rkt/rkt/internal/build/output"
@@ -40,6 +41,8 @@ type Options struct {
 	Args        map[string]string // --build-arg
 	Labels      map[string]string // --label, over those of the file
 	Secrets     map[string]Secret // by id
+	// Agents are what RUN --mount=type=ssh may ask, by id.
+	Agents map[string]agent.Ask
 	// Contexts are images, as Bases takes them, by the names that the file has for
 	// them.
 	Contexts map[string]string

@@ -20,6 +20,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/build/agent"
 	"github.com/rkt/rkt/internal/build/engine"
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/linux/binfmt"
@@ -68,7 +69,10 @@ func (s *stage) runCommand(ctx context.Context, c *instructions.RunCommand) erro
 	for _, m := range mounts {
 		key, err := r.mount(ctx, m)
 		if err != nil {
-			return fmt.Errorf("cannot mount at %s: %w", m.Target, err)
+			if m.Target == "" {
+				return fmt.Errorf("cannot mount %s: %w", m.Type, err)
+			}
+			return fmt.Errorf("cannot mount %s at %s: %w", m.Type, m.Target, err)
 		}
 		keys = append(keys, key)
 	}
@@ -150,6 +154,7 @@ type running struct {
 	step    engine.Step
 	cleanup []func()
 	locks   []func() error // taken when the command really runs
+	agents  int            // mounts of SSH agents
 }
 
 func (r *running) close() {
@@ -203,7 +208,7 @@ func (r *running) mount(ctx context.Context, m *instructions.Mount) (key string,
 	case instructions.MountTypeSecret:
 		return r.secret(m, target)
 	case instructions.MountTypeSSH:
-		return "", hint.Wrap(errors.New("acbuild forwards no SSH agent"), "give a key with --secret and RUN --mount=type=secret")
+		return r.agent(m, target)
 	}
 	return "", fmt.Errorf("there is no type %q", m.Type)
 }
@@ -455,6 +460,62 @@ func (b *Builder) secretContent(id string) ([]byte, bool, error) {
 		err = fmt.Errorf("secret %q is larger than %d bytes", id, maxSecret)
 	}
 	return text, true, err
+}
+
+// agent lets the command ask an SSH agent, at a socket that is there as long as it
+// runs. What the agent says enters no key.
+func (r *running) agent(m *instructions.Mount, target string) (string, error) {
+	if m.Source != "" {
+		return "", errors.New("an SSH agent has no source: its id says which one it is")
+	}
+	id := m.CacheID
+	if id == "" {
+		id = "default"
+	}
+	if target == "" {
+		target = fmt.Sprintf("/run/buildkit/ssh_agent.%d", r.agents)
+	}
+	r.agents++
+	key := hashKey("ssh", id, target)
+	ask := r.s.b.o.Agents[id]
+	if ask == nil {
+		if m.Required {
+			return "", hint.Wrap(fmt.Errorf("SSH agent %q is required", id), "give it with --ssh "+id+", for the one that SSH_AUTH_SOCK names, or --ssh "+id+"=SOCKET")
+		}
+		return key, nil
+	}
+	mode, uid, gid := uint32(0o600), 0, 0
+	if m.Mode != nil {
+		mode = uint32(*m.Mode) & 0o777
+	}
+	if m.UID != nil {
+		uid = int(*m.UID)
+	}
+	if m.GID != nil {
+		gid = int(*m.GID)
+	}
+	if _, ok := vars(r.step.Env).get("SSH_AUTH_SOCK"); !ok {
+		r.step.Env = append(r.step.Env, "SSH_AUTH_SOCK="+target)
+	}
+	i := len(r.step.Mounts)
+	r.step.Mounts = append(r.step.Mounts, engine.Mount{Target: target, ReadOnly: true})
+	r.locks = append(r.locks, func() error {
+		dir, err := r.s.b.cache.Work()
+		if err != nil {
+			return err
+		}
+		f, err := agent.Listen(dir, ask)
+		if err != nil {
+			return fmt.Errorf("cannot forward SSH agent %q: %w", id, err)
+		}
+		r.cleanup = append(r.cleanup, func() { _ = f.Close() })
+		r.step.Mounts[i].Source = f.Path
+		if err := (owner{uid, gid}).give(unix.AT_FDCWD, f.Path); err != nil {
+			return fmt.Errorf("cannot give SSH agent %q to %d:%d: %w", id, uid, gid, err)
+		}
+		return unix.Chmod(f.Path, mode)
+	})
+	return key, nil
 }
 
 // sumText is a digest of a text.

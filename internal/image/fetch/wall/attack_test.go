@@ -148,7 +148,7 @@ func free(t *testing.T, files []*os.File, attempt ...string) string {
 // one; the same works without the walls, so that it is they that hold.
 func TestAttack(t *testing.T) {
 	needWalls(t)
-	for _, kind := range []wall.Kind{wall.Get, wall.Push, wall.Read, wall.Unpack, wall.Look, wall.Verify, wall.Sign, wall.Plain, wall.Gzip, wall.PodManifest, wall.YAML} {
+	for _, kind := range []wall.Kind{wall.Get, wall.Push, wall.Read, wall.Unpack, wall.Look, wall.Verify, wall.Sign, wall.Agent, wall.Plain, wall.Gzip, wall.PodManifest, wall.YAML} {
 		t.Run(string(kind), func(t *testing.T) {
 			h := attacked(t)
 			p := func(name string) string { return filepath.Join(h.dir, name) }

@@ -30,6 +30,7 @@ const (
 	Inflate     Kind = "inflate"      // not the helper: igzip, unpigz or xz
 	Verify      Kind = "verify"       // keys and signatures, and the file that was signed
 	Sign        Kind = "sign"         // a signature by the user's own key
+	Agent       Kind = "agent"        // signatures by the user's own SSH keys
 	Plain       Kind = "plain"        // a stream, decompressed
 	Gzip        Kind = "gzip"         // a stream, compressed
 	PodManifest Kind = "pod-manifest" // a Kubernetes Pod into an appc manifest
@@ -82,7 +83,7 @@ func Of(k Kind) (row Row, ok bool) {
 	case Inflate:
 		return Row{Foreign: true, Runs: libraries(), Reads: []string{"/etc/ld.so.cache", "/etc/ld.so.preload"},
 			Memory: 512 * mib, Descriptors: 32}, true
-	case PodManifest, YAML, Look, Verify, Sign, Plain, Gzip:
+	case PodManifest, YAML, Look, Verify, Sign, Agent, Plain, Gzip:
 		return Row{Memory: 1 * gib, Descriptors: 32}, true
 	}
 	return Row{}, false

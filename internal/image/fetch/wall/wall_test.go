@@ -60,7 +60,7 @@ func TestNames(t *testing.T) {
 			}
 		}
 	}
-	for _, k := range []Kind{Get, Push, Read, Unpack, Look, Inflate, Verify, Sign, Plain, Gzip, PodManifest, YAML} {
+	for _, k := range []Kind{Get, Push, Read, Unpack, Look, Inflate, Verify, Sign, Agent, Plain, Gzip, PodManifest, YAML} {
 		row, ok := Of(k)
 		if p, err := row.Filter(1); !ok || err != nil || len(p) == 0 || len(p) > 2000 {
 			t.Errorf("%s: %d instructions, %v", k, len(p), err)
