@@ -3,48 +3,99 @@
 package kernel
 
 import (
+	"archive/tar"
+	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/rkt/rkt/tools/debian"
 )
 
-// Download unpacks Debian's kernel package, that which linux-image-cloud-amd64
-// depends on, into a cache, and returns its directory, with boot/vmlinuz-* and
-// lib/modules.
-func Download() (string, error) {
-	cache := filepath.Join(os.TempDir(), fmt.Sprintf("rkt-vm-kernel-%d", os.Getuid()))
-	if _, err := os.Stat(filepath.Join(cache, "boot")); err == nil {
-		return cache, nil
+// Record is where in a kernel's directory it says which package it is of, as
+// debian.Record writes it.
+const Record = "packages"
+
+// Download unpacks Debian's kernel for virtual machines of an architecture, that
+// which linux-image-cloud-ARCH depends on, and returns its directory, with
+// boot/vmlinuz-*, lib/modules, Record, the package's copyright at its place and the
+// licences at debian.Licenses. keep is where packages are kept, and what is there is
+// not downloaded; "" is debian.Cache.
+func Download(arch, keep string) (dir string, err error) {
+	if keep == "" {
+		if keep, err = debian.Cache(); err != nil {
+			return "", err
+		}
 	}
-	tmp, err := os.MkdirTemp("", "rkt-vm-kernel-")
+	debs, err := debian.Keep(keep, "kernel", arch, func(a debian.Archive) ([]string, error) {
+		names, err := a.Depends(false, "linux-image-cloud-"+arch)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			if strings.HasPrefix(name, "linux-image-") && name != "linux-image-cloud-"+arch {
+				return []string{name, "base-files"}, nil
+			}
+		}
+		return nil, fmt.Errorf("cannot find the kernel's package: linux-image-cloud-%s depends on none", arch)
+	})
+	if err != nil {
+		return "", err
+	}
+	dir = filepath.Join(debs, "unpacked")
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	tmp, err := os.MkdirTemp(debs, "unpacking-")
 	if err != nil {
 		return "", err
 	}
 	defer os.RemoveAll(tmp)
-	text, err := exec.Command("apt-cache", "depends", "linux-image-cloud-amd64").Output()
+	list, err := debian.Read(debs)
 	if err != nil {
-		return "", fmt.Errorf("cannot find the kernel's package: %w", err)
+		return "", err
 	}
-	_, name, ok := strings.Cut(string(text), "Depends: linux-image-")
-	if !ok {
-		return "", fmt.Errorf("cannot find the kernel's package: linux-image-cloud-amd64 depends on none")
+	var kernel []debian.Package
+	for _, p := range list {
+		wanted := func(name string) bool { return strings.HasPrefix(name, debian.Licenses+"/") }
+		if p.Name != "base-files" {
+			kernel = append(kernel, p)
+			wanted = func(name string) bool {
+				return strings.HasPrefix(name, "boot/vmlinuz-") || strings.HasPrefix(name, "usr/lib/modules/") || name == debian.CopyrightPath(p.Name)
+			}
+		}
+		if err := unpack(p, tmp, wanted); err != nil {
+			return "", err
+		}
 	}
-	name = "linux-image-" + strings.Fields(name)[0]
-	cmd := exec.Command("apt-get", "download", name)
-	cmd.Dir = tmp
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("cannot download %s: %w\n%s", name, err, out)
+	if err := os.WriteFile(filepath.Join(tmp, Record), debian.Record(kernel), 0o644); err != nil {
+		return "", err
 	}
-	debs, _ := filepath.Glob(filepath.Join(tmp, "*.deb"))
-	if len(debs) != 1 {
-		return "", fmt.Errorf("cannot download %s: %d packages came", name, len(debs))
+	if err := os.Symlink("usr/lib", filepath.Join(tmp, "lib")); err != nil {
+		return "", err
 	}
-	if out, err := exec.Command("dpkg", "-x", debs[0], filepath.Join(tmp, "kernel")).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("cannot unpack %s: %w\n%s", name, err, out)
+	if err := os.Rename(tmp, dir); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", err
 	}
-	return cache, os.Rename(filepath.Join(tmp, "kernel"), cache)
+	return dir, nil
+}
+
+// unpack writes what is wanted of a package below dir.
+func unpack(p debian.Package, dir string, wanted func(name string) bool) error {
+	return p.Files(func(h *tar.Header, text []byte) error {
+		if !wanted(h.Name) {
+			return nil
+		}
+		to := filepath.Join(dir, h.Name)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		if h.Typeflag == tar.TypeSymlink {
+			return os.Symlink(h.Linkname, to)
+		}
+		return os.WriteFile(to, text, 0o644)
+	})
 }
 
 // Image is the path of the kernel itself.

@@ -5,18 +5,16 @@ package main
 import (
 	"archive/tar"
 	"bytes"
-	"crypto/sha256"
 	"debug/elf"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
+	"maps"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/rkt/rkt/tools/debian"
 )
 
 // seeds are the packages whose programs are wanted; of those that they depend on,
@@ -29,105 +27,56 @@ var programs = []string{
 	"usr/bin/systemd-nspawn", "usr/bin/systemctl", "usr/bin/journalctl",
 }
 
+// licenses is the package with the texts that copyrights refer to.
+const licenses = "base-files"
+
 // later are programs that newer versions of systemd have as well.
 var later = []string{"usr/lib/systemd/systemd-executor"}
 
-// download has apt, which verifies them, fetch the packages into dir.
-func download(dir string) error {
-	out, err := exec.Command("apt-cache", append([]string{"depends", "--recurse", "--important", "--no-conflicts", "--no-breaks", "--no-replaces", "--no-enhances"}, seeds...)...).Output()
+// wanted are the packages to be downloaded.
+func wanted(a debian.Archive) ([]string, error) {
+	names, err := a.Depends(true, seeds...)
 	if err != nil {
-		return fmt.Errorf("cannot find what systemd depends on: %w", err)
+		return nil, err
 	}
-	names := slices.Clone(seeds)
-	for line := range strings.Lines(string(out)) {
-		name := strings.TrimSuffix(line, "\n")
-		if strings.HasPrefix(name, "lib") && !strings.Contains(name, ":") && !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	cmd := exec.Command("apt-get", append([]string{"download", "-qq"}, names...)...)
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		// The first of many that say the same.
-		_, why, _ := strings.Cut(string(out), "E: ")
-		why, _, _ = strings.Cut(why, "\n")
-		return fmt.Errorf("cannot download systemd's packages: %w: %s", err, why)
-	}
-	return nil
+	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, "lib") })
+	slices.Sort(names)
+	return append(slices.Compact(names), append(seeds, licenses)...), nil
 }
 
 // unpack reads the files of all packages in dir, at their places in a root whose
 // /bin, /sbin and /lib are links into /usr, and tells which package each is of.
-func unpack(dir string) (all tree, origin map[string]string, err error) {
-	debs, err := filepath.Glob(filepath.Join(dir, "*.deb"))
-	if err == nil && len(debs) == 0 {
-		err = fmt.Errorf("cannot find packages in %s", dir)
-	}
+func unpack(dir string) (all tree, origin map[string]debian.Package, err error) {
+	list, err := debian.Read(dir)
 	if err != nil {
 		return nil, nil, err
 	}
-	all, origin = tree{}, map[string]string{}
-	for _, deb := range debs {
-		fields, err := exec.Command("dpkg-deb", "-W", "--showformat=${Package} ${Version} ${Architecture}", deb).Output()
-		if err != nil {
-			return nil, nil, fmt.Errorf("cannot read package %s: %w", deb, err)
-		}
-		text, err := os.ReadFile(deb)
-		if err != nil {
+	all, origin = tree{}, map[string]debian.Package{}
+	for _, p := range list {
+		if err := p.Files(all.reader(func(name string) { origin[name] = p })); err != nil {
 			return nil, nil, err
-		}
-		sum := sha256.Sum256(text)
-		name := string(fields) + " sha256:" + hex.EncodeToString(sum[:])
-		data, err := exec.Command("dpkg-deb", "--fsys-tarfile", deb).Output()
-		if err != nil {
-			return nil, nil, fmt.Errorf("cannot unpack package %s: %w", deb, err)
-		}
-		if err := all.read(data, func(p string) { origin[p] = name }); err != nil {
-			return nil, nil, fmt.Errorf("cannot unpack package %s: %w", deb, err)
 		}
 	}
 	return all, origin, nil
 }
 
-// read adds the files and links of a tar.
-func (t tree) read(data []byte, each func(string)) error {
-	for r := tar.NewReader(bytes.NewReader(data)); ; {
-		h, err := r.Next()
-		if err == io.EOF {
-			return nil
+// reader adds the files and links of a package.
+func (t tree) reader(each func(name string)) func(*tar.Header, []byte) error {
+	return func(h *tar.Header, text []byte) error {
+		f := file{link: h.Linkname}
+		if h.Typeflag == tar.TypeReg {
+			f = file{mode: h.FileInfo().Mode().Perm() &^ 0o022, text: text}
 		}
-		if err != nil {
-			return err
-		}
-		name := path.Clean("/" + h.Name)[1:]
-		for _, dir := range usrMerged {
-			if strings.HasPrefix(name, dir+"/") {
-				name = "usr/" + name
-			}
-		}
-		switch h.Typeflag {
-		case tar.TypeReg:
-			text, err := io.ReadAll(r)
-			if err != nil {
-				return err
-			}
-			t[name] = file{mode: h.FileInfo().Mode().Perm() &^ 0o022, text: text}
-		case tar.TypeSymlink:
-			t[name] = file{link: h.Linkname}
-		default:
-			continue
-		}
-		each(name)
+		t[h.Name] = f
+		each(h.Name)
+		return nil
 	}
 }
 
-// usrMerged are links into /usr.
-var usrMerged = []string{"bin", "sbin", "lib", "lib64"}
-
 // choose takes of all the programs, what they are linked to, and the copyright of
-// each package that something is of.
-func choose(all tree, origin map[string]string) (tree, error) {
-	t, packages := tree{}, map[string]string{}
+// each package that something is of, with the licences that these refer to.
+func choose(all tree, origin map[string]debian.Package) (tree, error) {
+	t, packages := tree{}, map[string]debian.Package{}
 	var add func(name string) error
 	add = func(name string) error {
 		if _, ok := t[name]; ok {
@@ -138,8 +87,7 @@ func choose(all tree, origin map[string]string) (tree, error) {
 			return err
 		}
 		t[name] = f
-		pkg, _, _ := strings.Cut(origin[real], " ")
-		packages[pkg] = origin[real]
+		packages[origin[real].Name] = origin[real]
 		need, err := needed(f.text)
 		if err != nil {
 			return fmt.Errorf("cannot read what %s needs: %w", name, err)
@@ -167,21 +115,24 @@ func choose(all tree, origin map[string]string) (tree, error) {
 			}
 		}
 	}
-	for _, dir := range usrMerged {
+	for _, dir := range debian.UsrMerged {
 		t[dir] = file{link: "usr/" + dir}
 	}
-	var list []string
-	for name, about := range packages {
-		list = append(list, about+"\n")
-		p := "usr/share/doc/" + name + "/copyright"
+	for name := range packages {
+		p := debian.CopyrightPath(name)
 		_, f, err := all.follow(p)
 		if err != nil {
 			return nil, err
 		}
 		t[p] = f
+		for _, l := range debian.Referred(f.text) {
+			l = debian.Licenses + "/" + l
+			if _, t[l], err = all.follow(l); err != nil {
+				return nil, fmt.Errorf("the copyright of %s refers to a licence: %w", name, err)
+			}
+		}
 	}
-	slices.Sort(list)
-	t["usr/lib/rkt/packages"] = file{mode: 0o644, text: []byte(strings.Join(list, ""))}
+	t[debian.TreeRecord] = file{mode: 0o644, text: debian.Record(slices.Collect(maps.Values(packages)))}
 	return t, nil
 }
 
@@ -199,12 +150,7 @@ func (t tree) follow(name string) (string, file, error) {
 		if !path.IsAbs(to) {
 			to = path.Join("/"+path.Dir(name), to)
 		}
-		name = path.Clean(to)[1:]
-		for _, dir := range usrMerged {
-			if strings.HasPrefix(name, dir+"/") {
-				name = "usr/" + name
-			}
-		}
+		name = debian.Merged(path.Clean(to)[1:])
 	}
 	return "", file{}, fmt.Errorf("cannot follow the links of %s", name)
 }
@@ -212,13 +158,7 @@ func (t tree) follow(name string) (string, file, error) {
 // library finds a library, or the dynamic loader, by its name.
 func (t tree) library(name string) (string, error) {
 	if path.IsAbs(name) {
-		name = name[1:]
-		for _, dir := range usrMerged {
-			if strings.HasPrefix(name, dir+"/") {
-				return "usr/" + name, nil
-			}
-		}
-		return name, nil
+		return debian.Merged(name[1:]), nil
 	}
 	var found []string
 	for p := range t {

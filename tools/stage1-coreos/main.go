@@ -13,14 +13,18 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 
+	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/stage1/contract"
 	"github.com/rkt/rkt/internal/stage1/nspawn"
+	"github.com/rkt/rkt/tools/debian"
 )
 
 func main() {
 	out := flag.String("o", "build", "the `directory` of the installation, with libexec/rkt/stage1-nspawn")
-	debs := flag.String("debs", "", "`directory` with the packages; if there is none they are downloaded into it, and kept")
+	arch := flag.String("arch", runtime.GOARCH, "that of the installation, in Go's words")
+	debs := flag.String("debs", "", "`directory` where packages are kept: what is there is not downloaded; a cache of the user's if empty")
 	version := flag.String("version", "", "the image's `version`")
 	image := flag.Bool("image", true, "write the image, stage1-coreos.aci, into the directory, too")
 	only := flag.Bool("download", false, "only download the packages")
@@ -28,25 +32,23 @@ func main() {
 	if *only {
 		*out = ""
 	}
-	if err := run(*out, *debs, *version, *image); err != nil {
+	if err := run(*out, *arch, *debs, *version, *image); err != nil {
 		fmt.Fprintln(os.Stderr, "stage1-coreos:", err)
+		if h := hint.Of(err); h != "" {
+			fmt.Fprintln(os.Stderr, "hint:", h)
+		}
 		os.Exit(1)
 	}
 }
 
-func run(out, debs, version string, image bool) error {
+func run(out, arch, debs, version string, image bool) (err error) {
 	if debs == "" {
-		tmp, err := os.MkdirTemp("", "rkt-stage1-coreos-")
-		if err != nil {
+		if debs, err = debian.Cache(); err != nil {
 			return err
 		}
-		defer os.RemoveAll(tmp)
-		debs = tmp
 	}
-	if have, err := filepath.Glob(filepath.Join(debs, "*.deb")); err != nil || len(have) == 0 {
-		if err := download(debs); err != nil {
-			return err
-		}
+	if debs, err = debian.Keep(debs, "systemd", arch, wanted); err != nil {
+		return err
 	}
 	if out == "" {
 		return nil
@@ -60,11 +62,11 @@ func run(out, debs, version string, image bool) error {
 	if err := t.write(dir); err != nil {
 		return err
 	}
-	fmt.Printf("%s: %d bytes in %d files\n", dir, t.size(), len(t))
+	fmt.Printf("%s%s: %d bytes in %d files\n", t[debian.TreeRecord].text, dir, t.size(), len(t))
 	if !image {
 		return nil
 	}
-	text, err := t.aci(version)
+	text, err := t.aci(arch, version)
 	if err != nil {
 		return err
 	}

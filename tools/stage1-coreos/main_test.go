@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/rkt/rkt/tools/debian"
 )
 
 // entry is one of a tar.
@@ -39,14 +41,14 @@ func tarOf(t *testing.T, list ...entry) []byte {
 // TestMergedAndFollowed: what a package has in /lib is found in /usr/lib, through
 // links too, and a library by its name is that in the outermost directory.
 func TestMergedAndFollowed(t *testing.T) {
-	all, origin := tree{}, map[string]string{}
+	all := tree{}
 	data := tarOf(t,
 		entry{name: "lib/x86_64-linux-gnu/libone.so.1", link: "libone.so.1.2"},
 		entry{name: "lib/x86_64-linux-gnu/libone.so.1.2", text: "one"},
 		entry{name: "usr/lib/x86_64-linux-gnu/deeper/libone.so.1", text: "another"},
 		entry{name: "lib64/ld.so", link: "/lib/x86_64-linux-gnu/libone.so.1"},
 	)
-	if err := all.read(data, func(p string) { origin[p] = "pkg 1 amd64" }); err != nil {
+	if err := debian.ReadTar(bytes.NewReader(data), all.reader(func(string) {})); err != nil {
 		t.Fatal(err)
 	}
 	at, err := all.library("libone.so.1")
@@ -71,12 +73,12 @@ func TestMergedAndFollowed(t *testing.T) {
 // there.
 func TestSameBytes(t *testing.T) {
 	tr := tree{"usr/bin/a": {mode: 0o755, text: []byte("a")}, "bin": {link: "usr/bin"}, "usr/lib/b": {mode: 0o644, text: []byte("b")}}
-	one, err := tr.aci("1")
+	one, err := tr.aci("amd64", "1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 5 { // maps have another order each time
-		two, err := tr.aci("1")
+		two, err := tr.aci("amd64", "1")
 		if err != nil || !bytes.Equal(one, two) {
 			t.Fatalf("another image of the same tree, %v", err)
 		}

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"time"
 )
@@ -62,9 +61,12 @@ func (t tree) write(dir string) error {
 }
 
 // aci is the tree as an appc image, the same for the same tree.
-func (t tree) aci(version string) ([]byte, error) {
+func (t tree) aci(arch, version string) ([]byte, error) {
+	if arch == "arm64" {
+		arch = "aarch64" // appc's word
+	}
 	label := func(name, value string) map[string]string { return map[string]string{"name": name, "value": value} }
-	labels := []map[string]string{label("os", "linux"), label("arch", runtime.GOARCH)}
+	labels := []map[string]string{label("os", "linux"), label("arch", arch)}
 	if version != "" {
 		labels = append(labels, label("version", version))
 	}

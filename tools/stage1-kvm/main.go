@@ -2,8 +2,9 @@
 
 // Command stage1-kvm adds to an installation what the kvm flavor starts: Debian's
 // kernel for virtual machines, which it downloads with apt-get, and an initramfs of
-// that kernel's modules and rkt's kvm-init. The same packages and programs give the
-// same bytes. `make stage1-kvm`.
+// that kernel's modules and rkt's kvm-init; and beside them which package that
+// kernel is of, its copyright and its licences. The same packages and programs give
+// the same bytes. `make stage1-kvm`.
 package main
 
 import (
@@ -12,27 +13,42 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 
+	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/tools/debian"
 	"github.com/rkt/rkt/tools/kernel"
 )
 
 func main() {
 	out := flag.String("o", "build", "the `directory` of the installation, with libexec/rkt/kvm-init")
+	arch := flag.String("arch", runtime.GOARCH, "that of the installation, in Go's words")
 	linux := flag.String("kernel", "", "`directory` with boot/vmlinuz-* and lib/modules; downloaded if empty")
+	debs := flag.String("debs", "", "`directory` where packages are kept: what is there is not downloaded; a cache of the user's if empty")
+	only := flag.Bool("download", false, "only download the packages")
 	flag.Parse()
-	if err := run(*out, *linux); err != nil {
+	if *only {
+		*out = ""
+	}
+	if err := run(*out, *arch, *linux, *debs); err != nil {
 		fmt.Fprintln(os.Stderr, "stage1-kvm:", err)
+		if h := hint.Of(err); h != "" {
+			fmt.Fprintln(os.Stderr, "hint:", h)
+		}
 		os.Exit(1)
 	}
 }
 
-func run(out, linux string) (err error) {
+func run(out, arch, linux, debs string) (err error) {
 	if linux == "" {
-		if linux, err = kernel.Download(); err != nil {
+		if linux, err = kernel.Download(arch, debs); err != nil {
 			return err
 		}
 	}
-	return Make(filepath.Join(out, "libexec", "rkt"), linux)
+	if out == "" {
+		return nil
+	}
+	return Make(filepath.Join(out, "libexec", "rkt"), arch, linux)
 }
 
 // modules are what the guest's drivers and file systems need, beside what is built
@@ -44,8 +60,9 @@ var modules = []string{"virtio_pci", "virtio_console", "virtiofs", "virtio_net"}
 // emulation.
 const signature = "~Module signature appended~\n"
 
-// Make writes kvm/vmlinux and kvm/initramfs into dir, which has kvm-init.
-func Make(dir, linux string) error {
+// Make writes the directory kvm into dir, which has kvm-init, in place of what is
+// there.
+func Make(dir, arch, linux string) error {
 	path, err := kernel.Image(linux)
 	if err != nil {
 		return err
@@ -54,7 +71,7 @@ func Make(dir, linux string) error {
 	if err != nil {
 		return err
 	}
-	text, err := kernel.ELF(image)
+	text, err := kernel.Direct(arch, image)
 	if err != nil {
 		return err
 	}
@@ -74,18 +91,70 @@ func Make(dir, linux string) error {
 	for i, m := range list {
 		a.Add(fmt.Sprintf("modules/%02d-%s.ko", i, m.Name), 0o100644, unsigned(m.Text))
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "kvm"), 0o755); err != nil {
+	files, err := provenance(linux)
+	if err != nil {
 		return err
 	}
-	for name, text := range map[string][]byte{"vmlinux": text, "initramfs": a.End()} {
-		path := filepath.Join(dir, "kvm", name)
-		if err := os.WriteFile(path+".new", text, 0o644); err != nil {
+	files["vmlinux"], files["initramfs"] = text, a.End()
+	return write(filepath.Join(dir, "kvm"), files)
+}
+
+// provenance is which package the kernel is of, the copyright and the licences that
+// this refers to; nothing for a kernel that does not say.
+func provenance(linux string) (map[string][]byte, error) {
+	record, err := os.ReadFile(filepath.Join(linux, kernel.Record))
+	if os.IsNotExist(err) {
+		return map[string][]byte{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	list, err := debian.ParseRecord(record)
+	if err != nil {
+		return nil, err
+	}
+	files, texts := map[string][]byte{kernel.Record: record}, map[string][]byte{}
+	for _, p := range list {
+		fmt.Printf("kernel: %s\n", p)
+		if texts[p.Name], err = os.ReadFile(filepath.Join(linux, debian.CopyrightPath(p.Name))); err != nil {
+			return nil, err
+		}
+		for _, name := range debian.Referred(texts[p.Name]) {
+			if files["licenses/"+name], err = os.ReadFile(filepath.Join(linux, debian.Licenses, name)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	files["copyright"], err = debian.Notice(list, texts)
+	return files, err
+}
+
+// write makes dir of files, in place of what is there.
+func write(dir string, files map[string][]byte) error {
+	next := dir + ".new"
+	if err := os.RemoveAll(next); err != nil {
+		return err
+	}
+	for name, text := range files {
+		path := filepath.Join(next, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
-		if err := os.Rename(path+".new", path); err != nil {
+		if err := os.WriteFile(path, text, 0o644); err != nil {
 			return err
 		}
-		fmt.Printf("%s: %d bytes\n", path, len(text))
+		if err := os.Chmod(path, 0o644); err != nil { // whatever the umask is
+			return err
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	if err := os.Rename(next, dir); err != nil {
+		return err
+	}
+	for _, name := range []string{"vmlinux", "initramfs"} {
+		fmt.Printf("%s: %d bytes\n", filepath.Join(dir, name), len(files[name]))
 	}
 	return nil
 }

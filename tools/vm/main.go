@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -47,7 +48,7 @@ func run(linux, tests string, patience time.Duration) (status int, err error) {
 	}
 	defer os.RemoveAll(dir)
 	if linux == "" {
-		if linux, err = kernel.Download(); err != nil {
+		if linux, err = kernel.Download(runtime.GOARCH, ""); err != nil {
 			return 0, err
 		}
 	}
