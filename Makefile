@@ -4,20 +4,21 @@ GO      ?= go
 BUILD   ?= build
 PREFIX  ?= /usr/local
 DESTDIR ?=
+FLAVORS ?= kvm,coreos
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 .PHONY: dist build stage1-kvm stage1-coreos demo test check unit e2e crash fuzz bench vm man install clean
 # tools/programs is the list of programs.
 build:
 	GO=$(GO) $(GO) run ./tools/build -o $(BUILD) -version $(VERSION) -prefix $(PREFIX)
 
-# What the kvm flavor starts, from Debian's kernel package: 54 MiB beside the programs.
+# What the kvm flavor starts, from Debian's kernel package: 55 MiB beside the programs.
 stage1-kvm: build
-	$(GO) run ./tools/stage1-kvm -o $(BUILD)
+	$(GO) run ./tools/stage1-kvm -o $(BUILD) -debs $(BUILD)/debs
 
 # The tree of the coreos flavor, from Debian's packages of systemd: 23 MiB beside the
 # programs; and as an image of 10 MiB, $(BUILD)/stage1-coreos.aci.
 stage1-coreos: build
-	$(GO) run ./tools/stage1-coreos -o $(BUILD) -version $(VERSION)
+	$(GO) run ./tools/stage1-coreos -o $(BUILD) -version $(VERSION) -debs $(BUILD)/debs
 
 # Builds an image from a static Go program and runs it, in a directory of its own.
 demo: build
@@ -51,9 +52,9 @@ man:
 install: build
 	GO=$(GO) $(GO) run ./tools/dist -install $(or $(DESTDIR),/) -built $(BUILD) -prefix $(PREFIX)
 
-# Packages and tarballs for amd64 and arm64, in $(BUILD)/dist.
+# Packages and tarballs for amd64 and arm64, in $(BUILD)/dist; FLAVORS= makes rkt's alone.
 dist:
-	GO=$(GO) $(GO) run ./tools/dist -out $(BUILD)/dist -version $(VERSION)
+	GO=$(GO) $(GO) run ./tools/dist -out $(BUILD)/dist -version $(VERSION) -flavors "$(FLAVORS)" -debs $(BUILD)/debs
 
 clean:
 	rm -rf $(BUILD)

@@ -82,7 +82,7 @@ func TestCompletions(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	usr := filepath.Join(debTree(t, "amd64"), "usr")
+	usr := filepath.Join(debTree(t, "rkt", "amd64"), "usr")
 	h := rkt.New(t, rkt.Install{Dir: usr})
 	layout, err := images.Layout()
 	if err != nil {

@@ -38,7 +38,7 @@ func newSystem(t *testing.T) *system {
 		t.Skip("needs root")
 	}
 	needs(t, "mmdebstrap")
-	base, err := debian()
+	base, err := debianRoot()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +279,7 @@ func TestTarball(t *testing.T) {
 		t.Skip("needs root")
 	}
 	dir := t.TempDir()
-	output(t, "tar", "-xzf", tarball("amd64"), "-C", dir)
+	output(t, "tar", "-xzf", tarball("rkt", "amd64"), "-C", dir)
 	top := filepath.Join(dir, "rkt-"+version+"-linux-amd64")
 	if entries := dirs(t, dir); len(entries) != 1 || filepath.Join(dir, entries[0].Name()) != top {
 		t.Fatalf("unpacked: %v", entries)

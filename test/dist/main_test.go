@@ -20,6 +20,8 @@ import (
 
 	"github.com/rkt/rkt/test/cache"
 	"github.com/rkt/rkt/test/rkt"
+	"github.com/rkt/rkt/tools/debian"
+	"github.com/rkt/rkt/tools/programs"
 )
 
 // What the packages are called here.
@@ -35,10 +37,18 @@ var made, tool string
 func TestMain(m *testing.M) {
 	if os.Geteuid() == 0 && mmdebstrap() == nil {
 		// Out here is the network from which Debian comes.
-		if _, err := debian(); err != nil {
+		if _, err := debianRoot(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+	}
+	var err error
+	if debs, err = debian.Cache(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	if !rkt.InApart() {
+		downloadDebs()
 	}
 	os.Exit(rkt.ApartWithMounts(func() int {
 		dir, err := os.MkdirTemp("", "rkt-dist-")
@@ -54,7 +64,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintf(os.Stderr, "cannot build tools/dist: %v\n%s", err, out)
 			return 1
 		}
-		if err := makePackages(root, made); err != nil {
+		if err := makePackages(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
@@ -65,20 +75,61 @@ func TestMain(m *testing.M) {
 // root is the source's.
 const root = "../.."
 
-// makePackages runs the tool in a source tree, as env has it.
-func makePackages(source, out string, env ...string) error {
-	cmd := exec.Command(tool, "-out", out, "-version", described)
-	cmd.Dir, cmd.Env = source, append(append(os.Environ(), "SOURCE_DATE_EPOCH="+epoch), env...)
-	if text, err := cmd.CombinedOutput(); err != nil {
+// debs is where Debian's packages are kept; noFlavors says why there are no packages
+// with files of them.
+var debs, noFlavors string
+
+// downloadDebs has what is needed in debs, or leaves it, to be told by whoever needs
+// it.
+func downloadDebs() {
+	for _, arch := range []string{"amd64", "arm64"} {
+		for _, tool := range []string{"stage1-kvm", "stage1-coreos"} {
+			cmd := exec.Command("go", "run", "./tools/"+tool, "-download", "-arch", arch, "-debs", debs)
+			cmd.Dir = root
+			_ = cmd.Run()
+		}
+	}
+}
+
+// makePackages runs the tool: for all packages if it can.
+func makePackages() error {
+	make := func(flavors string) (string, error) {
+		cmd := exec.Command(tool, "-out", made, "-version", described, "-flavors", flavors, "-debs", debs)
+		cmd.Dir, cmd.Env = root, append(os.Environ(), "SOURCE_DATE_EPOCH="+epoch)
+		text, err := cmd.CombinedOutput()
+		return string(text), err
+	}
+	text, err := make("kvm,coreos")
+	if err != nil && strings.Contains(text, "cannot download packages") {
+		noFlavors = text
+		text, err = make("")
+	}
+	if err != nil {
 		return fmt.Errorf("cannot make packages: %w\n%s", err, text)
 	}
 	return nil
 }
 
-func deb(arch string) string { return filepath.Join(made, "rkt_"+version+"_"+arch+".deb") }
-func rpm(arch string) string { return filepath.Join(made, "rkt-"+version+"-1."+arch+".rpm") }
-func tarball(arch string) string {
-	return filepath.Join(made, "rkt-"+version+"-linux-"+arch+".tar.gz")
+// packages are the names of all that are made.
+func packages() []string {
+	if noFlavors != "" {
+		return []string{"rkt"}
+	}
+	return []string{"rkt", programs.KVM, programs.CoreOS}
+}
+
+// needsFlavors skips a test if only package rkt could be made.
+func needsFlavors(t *testing.T) {
+	t.Helper()
+	if noFlavors != "" {
+		t.Skip("needs packages of Debian's: " + noFlavors)
+	}
+}
+
+func deb(pkg, arch string) string { return filepath.Join(made, pkg+"_"+version+"_"+arch+".deb") }
+func rpm(pkg, arch string) string { return filepath.Join(made, pkg+"-"+version+"-1."+arch+".rpm") }
+func tarball(pkg, arch string) string {
+	return filepath.Join(made, pkg+"-"+version+"-linux-"+arch+".tar.gz")
 }
 
 func mmdebstrap() error {
@@ -86,9 +137,9 @@ func mmdebstrap() error {
 	return err
 }
 
-// debian is the root of a Debian system with nothing but what every one has; made
+// debianRoot is the root of a Debian system with nothing but what every one has; made
 // once, and only read.
-func debian() (string, error) {
+func debianRoot() (string, error) {
 	return cache.Dir("rkt-test-dist", "bookworm-minbase-1", func(dir string) error {
 		out, err := exec.Command("mmdebstrap", "--quiet", "--variant=minbase", "bookworm", dir).CombinedOutput()
 		if err != nil {

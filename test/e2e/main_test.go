@@ -19,7 +19,10 @@ import (
 
 var install rkt.Install
 
-func TestMain(m *testing.M) { os.Exit(rkt.Apart(func() int { return run(m) })) }
+func TestMain(m *testing.M) {
+	rkt.Download("stage1-kvm")
+	os.Exit(rkt.Apart(func() int { return run(m) }))
+}
 
 func run(m *testing.M) int {
 	if os.Geteuid() != 0 {

@@ -17,7 +17,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/rkt/rkt/test/cache"
 	"github.com/rkt/rkt/test/layout"
 	"github.com/rkt/rkt/test/rkt"
 	"github.com/rkt/rkt/tools/programs"
@@ -28,7 +27,10 @@ var (
 	attacker string // the attacking program, on the host
 )
 
-func TestMain(m *testing.M) { os.Exit(rkt.Apart(func() int { return run(m) })) }
+func TestMain(m *testing.M) {
+	rkt.Download("stage1-kvm", "stage1-coreos")
+	os.Exit(rkt.Apart(func() int { return run(m) }))
+}
 
 func run(m *testing.M) int {
 	if os.Geteuid() != 0 {
@@ -181,11 +183,7 @@ func flavors(t *testing.T) []string {
 
 // makeCoreOS adds the tree of the coreos flavor to the installation.
 func makeCoreOS() error {
-	debs, err := cache.Dir("rkt-test-coreos", "debs", func(string) error { return nil })
-	if err != nil {
-		return err
-	}
-	out, err := exec.Command(programs.Go(), "run", "../../tools/stage1-coreos", "-debs", debs, "-o", install.Dir, "-image=false").CombinedOutput()
+	out, err := exec.Command(programs.Go(), "run", "../../tools/stage1-coreos", "-o", install.Dir, "-image=false").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("its tree cannot be made: %s", strings.TrimSpace(string(out)))
 	}

@@ -27,11 +27,26 @@ func Apart(run func() int) int { return inApart(run, 0) }
 // others would see the mounts.
 func ApartWithMounts(run func() int) int { return inApart(run, unix.CLONE_NEWNS) }
 
+// InApart tells whether this is the process that Apart has run again.
+func InApart() bool { return os.Getenv(apart) != "" }
+
+// Download has tools that make flavors ("stage1-kvm") download what they need of
+// Debian's: for TestMain before Apart, while there is a network. What could not be
+// had is told by the test that misses it.
+func Download(tools ...string) {
+	if os.Geteuid() != 0 || InApart() {
+		return
+	}
+	for _, tool := range tools {
+		_ = exec.Command("go", "run", "github.com/rkt/rkt/tools/"+tool, "-download").Run()
+	}
+}
+
 func inApart(run func() int, unshare uintptr) int {
 	if os.Geteuid() != 0 {
 		return run()
 	}
-	if os.Getenv(apart) != "" {
+	if InApart() {
 		if err := netns.LoopbackUp(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1

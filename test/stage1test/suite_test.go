@@ -15,7 +15,6 @@ import (
 	"testing"
 
 	"github.com/rkt/rkt/internal/stage1/contract"
-	"github.com/rkt/rkt/test/cache"
 	"github.com/rkt/rkt/test/rkt"
 	"github.com/rkt/rkt/tools/programs"
 )
@@ -33,9 +32,7 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if os.Geteuid() == 0 {
-		_ = coreOSTool("-download") // while there is a network; what is missing is told later
-	}
+	rkt.Download("stage1-kvm", "stage1-coreos")
 	os.Exit(rkt.ApartWithMounts(func() int {
 		if os.Geteuid() != 0 {
 			return m.Run()
@@ -159,14 +156,9 @@ func installed(t *testing.T, name string) Flavor {
 	return f
 }
 
-// coreOSTool is run for the tree of the coreos flavor; what it downloads stays for
-// the next time.
+// coreOSTool is run for the tree of the coreos flavor.
 func coreOSTool(args ...string) error {
-	debs, err := cache.Dir("rkt-test-coreos", "debs", func(string) error { return nil })
-	if err != nil {
-		return err
-	}
-	out, err := exec.Command(programs.Go(), append([]string{"run", "../../tools/stage1-coreos", "-debs", debs}, args...)...).CombinedOutput()
+	out, err := exec.Command(programs.Go(), append([]string{"run", "../../tools/stage1-coreos"}, args...)...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("its tree cannot be made: %s", strings.TrimSpace(string(out)))
 	}

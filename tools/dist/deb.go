@@ -79,6 +79,9 @@ func (m meta) control(t tree) string {
 		}
 	}
 	field("Package", m.name)
+	if m.name != "rkt" {
+		field("Source", "rkt")
+	}
 	field("Version", m.version)
 	field("Architecture", names[m.arch].deb)
 	field("Maintainer", maintainer)

@@ -29,12 +29,12 @@ type layout struct {
 	changelog, licenses, copyright []byte
 }
 
-// base is the tree of package rkt: everything a default run needs, the other small
-// flavors, the image builder, and what is there to read. built is what
+// base is the tree of package rkt: everything a default run needs, the flavors that
+// bring nothing of others, the image builder, and what is there to read. built is what
 // programs.Build has filled.
 func (l layout) base(built string) (tree, error) {
 	var t tree
-	if err := l.programs(&t, built); err != nil {
+	if err := l.programs(&t, built, ""); err != nil {
 		return nil, err
 	}
 	if err := l.data(&t); err != nil {
@@ -53,8 +53,8 @@ func (l layout) at(name string) string {
 	return strings.TrimPrefix(path.Join(l.prefix, name), "/")
 }
 
-func (l layout) programs(t *tree, built string) error {
-	for _, name := range programs.Files() {
+func (l layout) programs(t *tree, built, pkg string) error {
+	for _, name := range programs.Files(pkg) {
 		from := filepath.Join(built, name)
 		if to, err := os.Readlink(from); err == nil {
 			t.symlink(l.at(name), to)
@@ -148,7 +148,22 @@ func (l layout) documents(t *tree) error {
 			return err
 		}
 	}
-	for name, text := range map[string][]byte{"changelog.gz": l.changelog, "copyright": l.copyright, "third-party-licenses.gz": l.licenses} {
+	return l.papers(t, "rkt", nil)
+}
+
+// papers are what each package has below share/doc, and what is overridden of
+// Debian's judge's. notice is of what others made.
+func (l layout) papers(t *tree, pkg string, notice []byte) error {
+	doc := l.at("share/doc/" + pkg)
+	copyright := l.copyright
+	if notice != nil {
+		head, err := os.ReadFile("dist/package/copyright-flavors")
+		if err != nil {
+			return err
+		}
+		copyright = append(head, notice...)
+	}
+	for name, text := range map[string][]byte{"changelog.gz": l.changelog, "copyright": copyright, "third-party-licenses.gz": l.licenses} {
 		if text == nil {
 			continue
 		}
@@ -161,7 +176,7 @@ func (l layout) documents(t *tree) error {
 		return t.copyFile("LICENSE", path.Join(doc, "LICENSE"), nil)
 	}
 	if l.system == "deb" {
-		return t.copyFile("dist/package/lintian-overrides", l.at("share/lintian/overrides/rkt"), nil)
+		return t.copyFile("dist/package/lintian/"+pkg, l.at("share/lintian/overrides/"+pkg), nil)
 	}
 	return nil
 }

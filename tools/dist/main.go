@@ -14,12 +14,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/tools/programs"
 )
 
@@ -27,6 +29,8 @@ func main() {
 	out := flag.String("out", "build/dist", "the `directory` for the packages")
 	ver := flag.String("version", "unknown", "as git describe says it")
 	archs := flag.String("arch", "amd64,arm64", "the architectures, in Go's words")
+	flavors := flag.String("flavors", "kvm,coreos", "of the `flavors` that bring files of Debian's, those to make packages of")
+	debs := flag.String("debs", "build/debs", "the `directory` where Debian's packages are kept: what is there is not downloaded")
 	install := flag.String("install", "", "install below this `directory` instead, which may be /")
 	built := flag.String("built", "build", "with -install: what make build filled")
 	prefix := flag.String("prefix", "/usr/local", "with -install: where below that")
@@ -35,10 +39,13 @@ func main() {
 	if *install != "" {
 		err = installTree(*install, *built, *prefix)
 	} else {
-		err = makeAll(*out, *ver, strings.Split(*archs, ","))
+		err = makeAll(*out, *ver, strings.Split(*archs, ","), *flavors, *debs)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "dist:", err)
+		if h := hint.Of(err); h != "" {
+			fmt.Fprintln(os.Stderr, "hint:", h)
+		}
 		os.Exit(1)
 	}
 }
@@ -48,7 +55,7 @@ func installTree(root, built, prefix string) error {
 	if !filepath.IsAbs(prefix) {
 		return fmt.Errorf("cannot install: the prefix %q is not absolute", prefix)
 	}
-	for _, p := range packages() {
+	for _, p := range packages("", runtime.GOARCH) {
 		t, missing, err := p.tree(layout{prefix: prefix}, built)
 		if err != nil {
 			return err
@@ -65,7 +72,7 @@ func installTree(root, built, prefix string) error {
 }
 
 // makeAll writes the packages of each architecture, and SHA256SUMS, into out.
-func makeAll(out, version string, archs []string) error {
+func makeAll(out, version string, archs []string, flavors, debs string) error {
 	when, err := epoch()
 	if err != nil {
 		return err
@@ -91,7 +98,14 @@ func makeAll(out, version string, archs []string) error {
 		if err := programs.Build(".", built, programs.Options{Version: version, Prefix: "/usr", Arch: arch}); err != nil {
 			return err
 		}
-		for _, p := range packages() {
+		products, err := flavored(packages(number, arch), flavors)
+		if err != nil {
+			return err
+		}
+		for _, p := range products {
+			if err := p.make(built, arch, debs); err != nil {
+				return err
+			}
 			m := meta{product: p, version: number, arch: arch, when: when, changes: list}
 			more, err := m.jobs(built, l)
 			if err != nil {
@@ -141,8 +155,7 @@ type job struct {
 	write func() ([]byte, error)
 }
 
-// jobs are the files of one package for one architecture: none, and a word why, if
-// what it has was not built.
+// jobs are the files of one package for one architecture.
 func (m meta) jobs(built string, l layout) (list []job, err error) {
 	plain := fmt.Sprintf("%s-%s-linux-%s", m.name, m.version, m.arch)
 	for _, form := range []struct {
@@ -159,8 +172,7 @@ func (m meta) jobs(built string, l layout) (list []job, err error) {
 			return nil, fmt.Errorf("cannot make %s: %w", form.name, err)
 		}
 		if missing != "" {
-			fmt.Printf("no package %s for %s: %s\n", m.name, m.arch, missing)
-			return nil, nil
+			return nil, fmt.Errorf("cannot make %s: %s", form.name, missing)
 		}
 		list = append(list, job{form.name, func() ([]byte, error) { return form.write(t) }})
 	}

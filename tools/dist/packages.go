@@ -2,7 +2,11 @@
 
 package main
 
-import "time"
+import (
+	"time"
+
+	"github.com/rkt/rkt/tools/programs"
+)
 
 // names are the architectures' in each kind of package, by Go's.
 var names = map[string]struct{ deb, rpm string }{
@@ -22,15 +26,24 @@ type product struct {
 	// What it needs, wants and may use, in each system's words.
 	debDepends, debRecommends, debSuggests  []string
 	rpmRequires, rpmRecommends, rpmSuggests []string
-	// tree is what it installs of what was built. nil, and why: it was not built.
-	tree func(l layout, built string) (t tree, why string, err error)
+	// flavor is the flavor that it is of, and tool what makes it: arguments of go run.
+	flavor string
+	tool   []string
+	// tree is what it installs of what was built. missing, why it was not built, is "" if it
+	// was.
+	tree func(l layout, built string) (t tree, missing string, err error)
 	// scripts: it has the maintainer scripts of dist/package.
 	scripts bool
 }
 
-// packages are all there are. Package rkt alone runs pods: the kernel is all that
-// the default flavor and network need.
-func packages() []product {
+// packages are all there are, at one version and for one architecture. Package rkt
+// alone runs pods: the kernel is all that the default flavor and network need.
+func packages(version, arch string) []product {
+	qemu := "qemu-system-x86"
+	if arch == "arm64" {
+		qemu = "qemu-system-arm"
+	}
+	sameDeb, sameRPM := "rkt (= "+version+")", "rkt = "+version+"-1"
 	return []product{{
 		name:    "rkt",
 		summary: "run any container image as a pod, with no daemon",
@@ -44,15 +57,42 @@ This package has acbuild and actool, too, which build images.`,
 		// groupadd and useradd, for rkt's groups and its helper's user.
 		debDepends:    []string{"passwd"},
 		debRecommends: []string{"ca-certificates", "uidmap"},
-		debSuggests:   []string{"passt | slirp4netns", "systemd-container", "qemu-system", "containernetworking-plugins", "bash-completion"},
+		debSuggests:   []string{"passt | slirp4netns", programs.KVM, programs.CoreOS, "systemd-container", "containernetworking-plugins", "bash-completion"},
 		rpmRequires:   []string{"/bin/sh", "/usr/bin/find", "/usr/bin/getent", "/usr/sbin/groupadd", "/usr/sbin/useradd"},
 		rpmRecommends: []string{"ca-certificates", "/usr/bin/newuidmap"},
-		rpmSuggests:   []string{"passt", "slirp4netns", "systemd-container", "qemu-kvm", "containernetworking-plugins"},
+		rpmSuggests:   []string{"passt", "slirp4netns", programs.KVM, programs.CoreOS, "systemd-container", "containernetworking-plugins"},
 		tree: func(l layout, built string) (tree, string, error) {
 			t, err := l.base(built)
 			return t, "", err
 		},
 		scripts: true,
+	}, {
+		name:    programs.KVM,
+		summary: "rkt's flavor kvm: pods in virtual machines",
+		description: `With it, "rkt run --stage1=kvm" runs a pod in a virtual machine of its own:
+for code that is not trusted with the host's kernel.
+
+It has the machine's kernel, which is Debian's, and its first program. QEMU
+runs it, with KVM where that works, by emulation otherwise.`,
+		// Debian 12 has virtiofsd in qemu-system-common, of QEMU's own version; later it
+		// is a package.
+		debDepends:  []string{sameDeb, qemu + " (>= 1:7.2)", "virtiofsd | qemu-system-common (<< 1:8)"},
+		rpmRequires: []string{sameRPM, "qemu-kvm >= 7.2", "virtiofsd"},
+		flavor:      "kvm", tool: []string{"./tools/stage1-kvm"},
+		tree: layout.kvm,
+	}, {
+		name:    programs.CoreOS,
+		summary: "rkt's flavor coreos: pods with a systemd of their own",
+		description: `With it, "rkt run --stage1=coreos" runs a pod as systemd-nspawn runs a
+container, with systemd as its first process. Both are of this package, with
+the libraries that they need: the host may have another systemd, or none.
+
+What it has are files of Debian's packages; /usr/share/doc/rkt-stage1-coreos
+says which.`,
+		debDepends:  []string{sameDeb},
+		rpmRequires: []string{sameRPM},
+		flavor:      "coreos", tool: []string{"./tools/stage1-coreos", "-image=false"},
+		tree: layout.coreOS,
 	}}
 }
 

@@ -26,15 +26,19 @@ func (m meta) rpm(t tree) ([]byte, error) {
 		md.Requires = append(md.Requires, &rpmpack.Relation{Name: name, Version: version,
 			Sense: rpmpack.SenseRPMLIB | rpmpack.SenseLess | rpmpack.SenseEqual})
 	}
-	relations := func(list []string) (out rpmpack.Relations) {
-		for _, name := range list {
-			out = append(out, &rpmpack.Relation{Name: name})
+	for _, list := range []struct {
+		words []string
+		to    *rpmpack.Relations
+	}{{m.rpmRequires, &md.Requires}, {m.rpmRecommends, &md.Recommends}, {m.rpmSuggests, &md.Suggests}} {
+		for _, words := range list.words {
+			r, err := rpmpack.NewRelation(words)
+			if err != nil {
+				return nil, err
+			}
+			*list.to = append(*list.to, r)
 		}
-		return out
 	}
-	md.Requires = append(md.Requires, relations(m.rpmRequires)...)
 	slices.SortFunc(md.Requires, func(a, b *rpmpack.Relation) int { return cmp.Compare(a.Name, b.Name) })
-	md.Recommends, md.Suggests = relations(m.rpmRecommends), relations(m.rpmSuggests)
 	r, err := rpmpack.NewRPM(md)
 	if err != nil {
 		return nil, err

@@ -37,7 +37,7 @@ func (t *tree) symlink(path, to string) {
 	*t = append(*t, entry{path: path, mode: fs.ModeSymlink | 0o777, link: to})
 }
 
-// copyFiles adds what lies in a directory of the source, and below it. change may rewrite a file.
+// copyFiles adds what lies in a directory, and below it. change may rewrite a file.
 func (t *tree) copyFiles(from, to string, change func([]byte) []byte) error {
 	return filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -45,6 +45,11 @@ func (t *tree) copyFiles(from, to string, change func([]byte) []byte) error {
 		}
 		rel, err := filepath.Rel(from, p)
 		if err != nil {
+			return err
+		}
+		if d.Type()&fs.ModeSymlink != 0 {
+			link, err := os.Readlink(p)
+			t.symlink(path.Join(to, rel), link)
 			return err
 		}
 		return t.copyFile(p, path.Join(to, rel), change)

@@ -137,9 +137,13 @@ func (o Options) manifests(root, dir string) error {
 // Manifest is the name of a flavor's manifest.
 func Manifest(flavor string) string { return "stage1-" + flavor + ".json" }
 
-// Files are the paths of all that Build makes, below its directory, in order.
-func Files() (paths []string) {
+// Files are the paths of what Build makes and a package installs, below Build's
+// directory, in order; pkg is "" for rkt's own.
+func Files(pkg string) (paths []string) {
 	for _, p := range List() {
+		if p.Package != pkg || p.Within {
+			continue
+		}
 		for _, name := range append([]string{p.Name}, p.Links...) {
 			paths = append(paths, filepath.Join(p.Dir, name))
 		}

@@ -10,6 +10,12 @@ const (
 	libexec = "libexec/rkt"
 )
 
+// Packages beside rkt's own: flavors that bring much with them.
+const (
+	KVM    = "rkt-stage1-kvm"
+	CoreOS = "rkt-stage1-coreos"
+)
+
 // A Program is one that is installed.
 type Program struct {
 	// Name is that of its directory below cmd, and the file's.
@@ -24,6 +30,11 @@ type Program struct {
 	// Trees are flavors that the program is, too, in a tree of their own
 	// (tools/stage1-coreos).
 	Trees []string
+	// Package is the one that installs it; "" is rkt's own.
+	Package string
+	// Within: it is installed inside of what a tool makes of it (tools/stage1-kvm),
+	// and not by itself.
+	Within bool
 	// Link are flags of its own for the linker.
 	Link string
 }
@@ -41,8 +52,8 @@ func List() []Program {
 		{Name: "join", Dir: libexec, Link: "-E main.enter"},
 		{Name: "stage1-native", Dir: libexec, Flavors: []string{"native"}},
 		{Name: "stage1-fly", Dir: libexec, Flavors: []string{"fly"}},
-		{Name: "stage1-kvm", Dir: libexec, Flavors: []string{"kvm"}},
-		{Name: "kvm-init", Dir: libexec},
+		{Name: "stage1-kvm", Dir: libexec, Flavors: []string{"kvm"}, Package: KVM},
+		{Name: "kvm-init", Dir: libexec, Package: KVM, Within: true},
 		{Name: "stage1-nspawn", Dir: libexec, Flavors: []string{"host"}, Trees: []string{"coreos"}},
 	}
 }

@@ -32,18 +32,29 @@ func TestListIsComplete(t *testing.T) {
 }
 
 func TestFiles(t *testing.T) {
-	files := Files()
-	for _, want := range []string{"bin/rkt", "bin/actool", "libexec/rkt/fetch", "libexec/rkt/stage1-native", "libexec/rkt/stage1-native.json"} {
+	files := Files("")
+	for _, want := range []string{"bin/rkt", "bin/actool", "libexec/rkt/fetch", "libexec/rkt/stage1-native", "libexec/rkt/stage1-native.json", "libexec/rkt/stage1-nspawn"} {
 		if !slices.Contains(files, want) {
 			t.Errorf("%s is not among %v", want, files)
 		}
 	}
-	if n := len(slices.Compact(files)); n != len(files) {
+	kvm := Files(KVM)
+	if want := []string{"libexec/rkt/stage1-kvm", "libexec/rkt/stage1-kvm.json"}; !slices.Equal(kvm, want) {
+		t.Errorf("package %s has %v, want %v", KVM, kvm, want)
+	}
+	files = append(files, kvm...)
+	slices.Sort(files)
+	if n := len(slices.Compact(slices.Clone(files))); n != len(files) {
 		t.Errorf("two programs make the same file: %v", files)
 	}
 	for _, f := range files {
 		if !filepath.IsLocal(f) {
 			t.Errorf("%s leads out", f)
+		}
+	}
+	for _, p := range List() {
+		if p.Package != "" && p.Package != KVM {
+			t.Errorf("%s belongs to package %s, of which tools/dist knows nothing", p.Name, p.Package)
 		}
 	}
 }
