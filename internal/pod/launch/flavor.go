@@ -91,12 +91,23 @@ func Find(name, dir string) (Flavor, error) {
 		if dir != "" {
 			places = append([]string{dir}, places...)
 		}
-		err = fmt.Errorf("cannot find stage1 %q: there is no %s in %s", name, forms[0], strings.Join(places, ", "))
+		err = hint.Wrap(fmt.Errorf("cannot find stage1 %q: there is no %s in %s", name, forms[0], strings.Join(places, ", ")), whoHas(name))
 	}
 	if err != nil {
 		return Flavor{}, err
 	}
 	return Load(path)
+}
+
+// whoHas is how to come by a flavor that is not there.
+func whoHas(name string) string {
+	switch name {
+	case "kvm", "coreos": // packages of their own
+		return "`apt install rkt-stage1-" + name + "` installs it, or `make stage1-" + name + "` in rkt's source tree makes it"
+	case "native", "fly", "host":
+		return "it is part of rkt: install rkt with its libexec directory, or run `make build` in its source tree"
+	}
+	return "rkt's own flavors are native, fly, host, coreos and kvm; stage1-images in paths.d is where others are looked for"
 }
 
 // Load reads the manifest of a flavor, which is trusted: whoever names one has

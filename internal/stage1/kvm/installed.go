@@ -26,7 +26,7 @@ func installed() (f machineFiles, err error) {
 	for _, path := range []string{f.kernel, f.initramfs} {
 		_, err := os.Stat(path)
 		if errors.Is(err, fs.ErrNotExist) {
-			return f, hint.Wrap(fmt.Errorf("cannot start a virtual machine: there is no %s", path), "`make stage1-kvm` in rkt's source makes it, from Debian's kernel package")
+			return f, hint.Wrap(fmt.Errorf("cannot start a virtual machine: there is no %s", path), "`apt install rkt-stage1-kvm` installs it, or `make stage1-kvm` in rkt's source tree makes it")
 		}
 		if err != nil {
 			return f, fmt.Errorf("cannot find the guest's kernel: %w", err)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -25,7 +26,8 @@ type Points struct {
 }
 
 // Main runs the entry point that args name, and returns the exit status: 254 with
-// one line on standard error if stage1 itself could not do its part.
+// one line on standard error, and one for the remedy if there is one, if stage1
+// itself could not do its part.
 func Main(args []string, p Points) int {
 	return Exit(p.run(args))
 }
@@ -34,6 +36,9 @@ func Main(args []string, p Points) int {
 func Exit(status int, err error) int {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "stage1:", err)
+		if h := hint.Of(err); h != "" {
+			fmt.Fprintln(os.Stderr, "stage1: hint:", h)
+		}
 		status = 254
 	}
 	return status

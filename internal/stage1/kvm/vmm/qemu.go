@@ -19,13 +19,14 @@ import (
 // finds it where distributions install it.
 type QEMU struct{}
 
-// qemuPaths are where the program is; the environment has no say, for rkt is root.
-func qemuPaths() []string {
-	name := "qemu-system-x86_64"
+// qemuPaths are where the program is, and Debian's package of it; the environment has
+// no say, for rkt is root.
+func qemuPaths() (paths []string, debian string) {
+	name, debian := "qemu-system-x86_64", "qemu-system-x86"
 	if runtime.GOARCH == "arm64" {
-		name = "qemu-system-aarch64"
+		name, debian = "qemu-system-aarch64", "qemu-system-arm"
 	}
-	return []string{"/usr/bin/" + name, "/usr/libexec/qemu-kvm", "/usr/local/bin/" + name}
+	return []string{"/usr/bin/" + name, "/usr/libexec/qemu-kvm", "/usr/local/bin/" + name}, debian
 }
 
 // find is the first of paths that can be executed.
@@ -40,9 +41,10 @@ func find(paths []string) (string, bool) {
 
 // Command implements Driver.
 func (QEMU) Command(m *Machine) (program string, argv []string, files []*os.File, err error) {
-	program, ok := find(qemuPaths())
+	paths, debian := qemuPaths()
+	program, ok := find(paths)
 	if !ok {
-		return "", nil, nil, hint.Wrap(errors.New("cannot start the virtual machine: there is no qemu"), "install it: Debian's package is qemu-system-x86")
+		return "", nil, nil, hint.Wrap(errors.New("cannot start the virtual machine: there is no qemu"), "install it: Debian's package is "+debian)
 	}
 	fd := func(f *os.File) string {
 		files = append(files, f)
