@@ -145,9 +145,7 @@ func (c *copying) unpackLast(ctx context.Context) error {
 			return err
 		}
 		if is {
-			if err := c.unpack(ctx, it); err != nil {
-				return fmt.Errorf("cannot unpack %q: %w", it.match.asked, err)
-			}
+			it.archive, it.unpack = true, func(it *item) error { return c.unpack(ctx, it) }
 		}
 	}
 	return nil
@@ -214,12 +212,19 @@ func (c *copying) unpack(ctx context.Context, it *item) error {
 	if err := fetch.UnpackTar(ctx, c.s.b.o.Fetch, blob, d, false); err != nil {
 		return err
 	}
+	if it.seen != nil { // what was unpacked is what the key is of
+		if sum, err := it.files.sum(it.match, c.skip, nil); err != nil {
+			return err
+		} else if sum != it.sum {
+			return changed(it.match.asked)
+		}
+	}
 	f, err := openPlain(tree, it.match.asked)
 	if err != nil {
 		return err
 	}
 	f.owned = true
 	c.cleanup = append(c.cleanup, f.close)
-	it.files, it.match, it.archive, it.seen = f, match{}, true, nil // the tree is our own
+	it.files, it.match, it.seen, it.unpack = f, match{}, nil, nil // the tree is our own
 	return nil
 }

@@ -48,6 +48,7 @@ func TestMain(m *testing.M) {
 type told struct {
 	mu           sync.Mutex
 	made, cached []string
+	begin        func(Step) // when a step is about to be made
 }
 
 func (p *told) Begin(s Step, cached bool) {
@@ -59,6 +60,9 @@ func (p *told) Begin(s Step, cached bool) {
 		p.cached = append(p.cached, s.Text)
 	default:
 		p.made = append(p.made, s.Text)
+		if p.begin != nil {
+			p.begin(s)
+		}
 	}
 }
 
@@ -72,6 +76,7 @@ type bench struct {
 	out     *bytes.Buffer
 	told    *told
 	warned  []string
+	begin   func(Step)
 }
 
 func newBench(t *testing.T) *bench {
@@ -123,7 +128,7 @@ func (b *bench) build(dockerfile string, look func(im output.Image, s *merge.Sta
 	if err := os.WriteFile(path, []byte(dockerfile), 0o644); err != nil {
 		b.t.Fatal(err)
 	}
-	b.out, b.told, b.warned = new(bytes.Buffer), new(told), nil
+	b.out, b.told, b.warned = new(bytes.Buffer), &told{begin: b.begin}, nil
 	o := b.o
 	o.File, o.Output, o.Progress = path, b.out, b.told
 	bl, err := New(o)

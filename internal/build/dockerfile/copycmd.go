@@ -50,8 +50,10 @@ type item struct {
 	seen  map[string]seenFile // what sum is of; nil is not looked at again
 	// directory: its content goes into dest.
 	directory bool
-	// archive: it was an archive, whose content goes into dest with its owners.
+	// archive: it is an archive, whose content goes into dest with its owners. Then
+	// unpack makes files and match the content's.
 	archive bool
+	unpack  func(it *item) error
 }
 
 func (c *copying) close() {
@@ -314,6 +316,11 @@ func (c *copying) put(p *placer, it *item, dest string, slash bool) error {
 		}
 		if there {
 			to = path.Join(dest, it.name)
+		}
+	}
+	if it.unpack != nil {
+		if err := it.unpack(it); err != nil {
+			return fmt.Errorf("cannot unpack %q: %w", it.match.asked, err)
 		}
 	}
 	p.seen = it.seen

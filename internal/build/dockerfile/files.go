@@ -186,9 +186,37 @@ func (f *files) names(dir, pattern string) ([]string, error) {
 	return slices.DeleteFunc(entries, func(n string) bool { ok, _ := path.Match(pattern, n); return !ok }), nil
 }
 
+// changedError: a file is not what it was when it was found.
+type changedError struct {
+	rel     string
+	removed bool
+}
+
+func (e *changedError) Error() string {
+	if e.removed {
+		return fmt.Sprintf("%q was removed while it was copied", e.rel)
+	}
+	return fmt.Sprintf("%q changed while it was copied", e.rel)
+}
+
+// changed says that a file is not what the key of the cache is of.
+func changed(rel string) error { return &changedError{rel: rel} }
+
+// openAt opens what was found before.
+func (f *files) openAt(rel string, flags int) (int, error) {
+	fd, err := safepath.OpenBeneath(f.root, rel, flags, 0)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return -1, &changedError{rel, true}
+	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.EXDEV): // a link has taken its place
+		return -1, changed(rel)
+	}
+	return fd, err
+}
+
 // list is what is in a directory, sorted.
 func (f *files) list(dir string) ([]string, error) {
-	fd, err := safepath.OpenBeneath(f.root, dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	fd, err := f.openAt(dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +251,7 @@ func (f *files) shows(rel string) (bool, error) {
 
 // stat looks at what is at rel, a link itself if it is one.
 func (f *files) stat(rel string) (st unix.Stat_t, err error) {
-	fd, err := safepath.OpenBeneath(f.root, rel, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	fd, err := f.openAt(rel, unix.O_PATH|unix.O_NOFOLLOW)
 	if err != nil {
 		return st, err
 	}
@@ -233,7 +261,7 @@ func (f *files) stat(rel string) (st unix.Stat_t, err error) {
 
 // open opens a regular file.
 func (f *files) open(rel string) (*os.File, error) {
-	fd, err := safepath.OpenBeneath(f.root, rel, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	fd, err := f.openAt(rel, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +270,7 @@ func (f *files) open(rel string) (*os.File, error) {
 
 // attributes are the extended ones that go along.
 func (f *files) attributes(rel string) (map[string][]byte, error) {
-	dir, err := safepath.OpenBeneath(f.root, strings.TrimPrefix(path.Dir("/"+rel), "/"), unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	dir, err := f.openAt(strings.TrimPrefix(path.Dir("/"+rel), "/"), unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}
@@ -251,7 +279,11 @@ func (f *files) attributes(rel string) (map[string][]byte, error) {
 	if rel == "" {
 		name = "."
 	}
-	return xattr.All(dir, name, xattr.Travels)
+	attrs, err := xattr.All(dir, name, xattr.Travels)
+	if errors.Is(err, unix.ENOENT) {
+		err = &changedError{rel, true}
+	}
+	return attrs, err
 }
 
 // walk calls do for rel and all below it that is not hidden, a directory before
@@ -383,13 +415,16 @@ func (f *files) sumFile(rel string) (string, error) {
 }
 
 func (f *files) link(rel string) (string, error) {
-	fd, err := safepath.OpenBeneath(f.root, rel, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	fd, err := f.openAt(rel, unix.O_PATH|unix.O_NOFOLLOW)
 	if err != nil {
 		return "", err
 	}
 	defer unix.Close(fd)
 	buf := make([]byte, unix.PathMax)
 	n, err := unix.Readlinkat(fd, "", buf)
+	if err == unix.EINVAL || err == unix.ENOENT { // it is no link any more
+		return "", changed(rel)
+	}
 	if err != nil {
 		return "", &os.PathError{Op: "readlink", Path: rel, Err: err}
 	}

@@ -30,11 +30,9 @@ type placer struct {
 	skip  *patternmatcher.PatternMatcher
 	links map[[2]uint64]string // where a file with several names was put
 	seen  map[string]seenFile  // what the files must be still; nil is anything
+	met   map[string]bool      // those of seen that were copied
 	warn  func(format string, args ...any)
 }
-
-// changed says that a file is not what the key of the cache is of.
-func changed(rel string) error { return fmt.Errorf("%q changed while it was copied", rel) }
 
 // owner is whom copies belong to.
 type owner struct{ uid, gid int }
@@ -102,7 +100,23 @@ func (p *placer) into(f *files, m match, dest string) error {
 	if err != nil {
 		return err
 	}
+	p.met = map[string]bool{}
+	if err := p.put(f, m, dest, &st); err != nil {
+		return err
+	}
+	for _, rel := range sortedKeys(p.seen) {
+		if !p.met[rel] {
+			return &changedError{rel, true}
+		}
+	}
+	return nil
+}
+
+func (p *placer) put(f *files, m match, dest string, st *unix.Stat_t) error {
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		if err := p.meet(m.real, st); err != nil {
+			return err
+		}
 		there, err := p.isDirectory(dest)
 		if err != nil {
 			return err
@@ -118,7 +132,7 @@ func (p *placer) into(f *files, m match, dest string) error {
 		if there {
 			return nil
 		}
-		return p.finish(f, m.real, fd, ".", &st)
+		return p.finish(f, m.real, fd, ".", st)
 	}
 	dir, err := p.directory(path.Dir(dest))
 	if err != nil {
@@ -126,6 +140,15 @@ func (p *placer) into(f *files, m match, dest string) error {
 	}
 	defer unix.Close(dir)
 	return p.node(f, m.real, "", dir, path.Base(dest))
+}
+
+// meet compares a file with what it was.
+func (p *placer) meet(rel string, st *unix.Stat_t) error {
+	if was, ok := p.seen[rel]; p.seen != nil && (!ok || was.mode != st.Mode) {
+		return changed(rel)
+	}
+	p.met[rel] = true
+	return nil
 }
 
 func notDirectory(dest string, err error) error {
@@ -159,8 +182,8 @@ func (p *placer) node(f *files, rel, below string, dir int, name string) error {
 	if skipped, err := p.skips(f, rel, below, isDir); err != nil || skipped {
 		return err
 	}
-	if was, ok := p.seen[rel]; p.seen != nil && (!ok || was.mode != st.Mode) {
-		return changed(rel)
+	if err := p.meet(rel, &st); err != nil {
+		return err
 	}
 	var old unix.Stat_t
 	err = unix.Fstatat(dir, name, &old, unix.AT_SYMLINK_NOFOLLOW)
@@ -257,6 +280,9 @@ func (p *placer) file(f *files, rel string, dir int, name string, st *unix.Stat_
 	default:
 		p.warn("%q is a socket and not copied", rel)
 		return nil
+	}
+	if is := (*changedError)(nil); errors.As(err, &is) {
+		return err
 	}
 	if err != nil {
 		return &os.PathError{Op: "copy", Path: rel, Err: err}

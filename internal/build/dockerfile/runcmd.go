@@ -245,7 +245,8 @@ func (r *running) bindContext(m *instructions.Mount, target string) (string, err
 	if err != nil {
 		return "", err
 	}
-	sum, err := f.sum(found[0], nil, nil)
+	seen := map[string]seenFile{}
+	sum, err := f.sum(found[0], nil, seen)
 	if err != nil {
 		return "", err
 	}
@@ -254,7 +255,7 @@ func (r *running) bindContext(m *instructions.Mount, target string) (string, err
 		return "", err
 	}
 	em := engine.Mount{Target: target, Trees: []string{dir}, Source: "/" + contextName, ReadOnly: m.ReadOnly}
-	r.locks = append(r.locks, func() error { return r.s.copyPlain(f, found[0], dir, "/"+contextName) })
+	r.locks = append(r.locks, func() error { return r.s.copyPlain(f, found[0], dir, "/"+contextName, seen) })
 	st, err := f.stat(found[0].real)
 	if err != nil {
 		return "", err
@@ -271,13 +272,13 @@ func (r *running) bindContext(m *instructions.Mount, target string) (string, err
 const contextName = "context"
 
 // copyPlain copies a match to a directory of the build's own.
-func (s *stage) copyPlain(f *files, m match, dir, dest string) error {
+func (s *stage) copyPlain(f *files, m match, dir, dest string, seen map[string]seenFile) error {
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: dir, Err: err}
 	}
 	defer unix.Close(fd)
-	p := &placer{root: fd, links: map[[2]uint64]string{}, warn: s.b.o.warn}
+	p := &placer{root: fd, links: map[[2]uint64]string{}, seen: seen, warn: s.b.o.warn}
 	return p.into(f, m, dest)
 }
 
@@ -361,7 +362,7 @@ func (r *running) fillCache(m *instructions.Mount, dir string, src stack) error 
 			return err
 		}
 		mode, uid, gid = st.Mode&0o7777, int(st.Uid), int(st.Gid)
-		if err := r.s.copyPlain(f, found[0], dir, "/"); err != nil {
+		if err := r.s.copyPlain(f, found[0], dir, "/", nil); err != nil {
 			return err
 		}
 	}

@@ -322,11 +322,21 @@ func (c *copier) file(src, dst string) error {
 		return err
 	}
 	defer in.Close()
+	before, err := in.Stat()
+	if err != nil {
+		return err
+	}
 	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = io.Copy(out, in)
+	if err == nil {
+		var after os.FileInfo
+		if after, err = in.Stat(); err == nil && (after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime())) {
+			err = fmt.Errorf("%q changed while it was copied", src)
+		}
+	}
 	return errors.Join(err, out.Close())
 }
 

@@ -245,3 +245,47 @@ func FuzzClean(f *testing.F) {
 		}
 	})
 }
+
+// TestCopyOfWhatGrows: a file that is written to meanwhile is no copy, and leaves
+// nothing in the image.
+func TestCopyOfWhatGrows(t *testing.T) {
+	dir := t.TempDir()
+	src := filepath.Join(dir, "src")
+	f, err := os.Create(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(64 << 20); err != nil {
+		t.Fatal(err)
+	}
+	r := root(t, nil)
+	begun, done, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for n := int64(64 << 20); ; n++ {
+			if err := f.Truncate(n + 1); err != nil {
+				t.Error(err)
+				return
+			}
+			if n == 64<<20 {
+				close(begun)
+			}
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
+	}()
+	<-begun
+	err = r.Copy(t.Context(), src, "/dst", Options{})
+	close(done)
+	<-ended
+	if err == nil || !strings.Contains(err.Error(), "changed while it was copied") {
+		t.Errorf("%v", err)
+	}
+	if left, err := os.ReadDir(r.Upper); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
