@@ -210,6 +210,9 @@ func (s *software) boot(doc *contract.Pod, stderr int) (int, error) {
 	if err := hideRun(); err != nil {
 		return 0, err
 	}
+	if err := nameHost(); err != nil {
+		return 0, err
+	}
 	dir := doc.Cgroup + "/" + machineGroup
 	if err := cgroup.Create(dir); err != nil {
 		return 0, err
@@ -293,6 +296,29 @@ func capabilities(doc *contract.Pod) (caps.Set, error) {
 func hideRun() error {
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=1m"); err != nil {
 		return fmt.Errorf("cannot mount the pod's own /run: %w", os.NewSyscallError("mount", err))
+	}
+	return nil
+}
+
+// nameHost sees to it that systemd-nspawn finds the host's os-release, without which
+// it does not start: of a host that has none, /etc in the pod's mount namespace is one
+// with such a file beside what it has. It takes hideRun's /run.
+func nameHost() error {
+	for _, path := range []string{"/etc/os-release", "/usr/lib/os-release"} {
+		if unix.Access(path, unix.F_OK) == nil {
+			return nil
+		}
+	}
+	const dir = "/run/etc"
+	err := os.Mkdir(dir, 0o755)
+	if err == nil {
+		err = os.WriteFile(dir+"/os-release", []byte("ID=linux\nNAME=Linux\n"), 0o644)
+	}
+	if err == nil {
+		err = os.NewSyscallError("mount", unix.Mount("overlay", "/etc", "overlay", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, "lowerdir="+dir+":/etc"))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot give the pod's /etc the os-release that this host lacks: %w", err)
 	}
 	return nil
 }
