@@ -69,7 +69,7 @@ func TestNspawnStandsStill(t *testing.T) {
 		{"paused stop --force", func(int, int) []int { return nil }, []string{"stop", "--force"}, 137, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			tt := &T{T: t, Host: tt.Host.For(t), Flavor: tt.Flavor, Image: tt.Image}
+			tt := tt.of(t)
 			p, uuid := tt.Start(nil, nil, "trap 'exit 9' TERM; "+wait)
 			nspawn, init := firstOf(tt, p.PID(), uuid)
 			for _, pid := range c.who(nspawn, init) {

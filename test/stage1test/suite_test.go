@@ -32,9 +32,17 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	rkt.Download("stage1-kvm", "stage1-coreos")
+	// In tools/vm's machine there is no Go to build with, and all is there.
+	ready := os.Getenv("RKT_TEST_INSTALL")
+	if ready == "" {
+		rkt.Download("stage1-kvm", "stage1-coreos")
+	}
 	os.Exit(rkt.ApartWithMounts(func() int {
 		if os.Geteuid() != 0 {
+			return m.Run()
+		}
+		if ready != "" {
+			install = rkt.Install{Dir: ready}
 			return m.Run()
 		}
 		return rkt.WithInstall("rkt-stage1test-", func(made rkt.Install) int {
@@ -127,7 +135,7 @@ func installed(t *testing.T, name string) Flavor {
 	path := filepath.Join(install.Dir, "libexec", "rkt", programs.Manifest(name))
 	if name == "coreos" {
 		path = filepath.Join(install.Dir, "libexec", "rkt", "stage1-coreos", contract.TreeManifest)
-		if err := coreOSTool("-o", install.Dir, "-image=false"); err != nil {
+		if err := coreOSTool("-o", install.Dir, "-image=false"); err != nil && os.Getenv("RKT_TEST_INSTALL") == "" {
 			f.Absent = err.Error()
 			return f
 		}

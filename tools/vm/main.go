@@ -5,7 +5,8 @@
 // is emulated, so any machine can do it, slowly. It needs Debian's
 // qemu-system-x86 and e2fsprogs, a static busybox, and a kernel, by default that
 // of linux-image-cloud-amd64, which it downloads with apt-get. That has AppArmor;
-// with Debian's apparmor installed, its tests run too. `make vm`.
+// with Debian's apparmor installed, its tests run too. The systemd that the flavor
+// coreos brings is the host's there as well. `make vm`.
 package main
 
 import (
@@ -87,7 +88,11 @@ mount -t cgroup2 cgroup /sys/fs/cgroup
 ip link set lo up
 cd /test
 RKT_TEST_INSTALL=/install RKT_TEST_PEER=/test/peer RKT_TEST_IMAGES=/images RKT_TEST_PROFILE=/test/rkt-default /test/e2e.test -test.v -test.run "$(cat /test/run)" 2>&1
-echo "vm: status $?"
+status=$?
+if test -e /usr/bin/systemd-nspawn; then
+	PATH=/bin:/usr/bin RKT_TEST_INSTALL=/install RKT_TEST_IMAGES=/images /test/stage1.test -test.v -test.run "$(cat /test/run)" 2>&1 || status=1
+fi
+echo "vm: status $status"
 poweroff -f
 `
 
@@ -102,6 +107,9 @@ func makeDisk(dir, tests string) (string, error) {
 	}
 	if _, err := rkt.Build(filepath.Join(root, "install"), ""); err != nil {
 		return "", err
+	}
+	if err := addSystemd(root); err != nil {
+		fmt.Printf("vm: without systemd, so no test has systemd-nspawn: %v\n", err)
 	}
 	layout, err := images.Layout()
 	if err != nil {
@@ -118,6 +126,7 @@ func makeDisk(dir, tests string) (string, error) {
 		{"cp", "dist/apparmor/rkt-default", filepath.Join(root, "test")},
 		{"go", "build", "-trimpath", "-o", filepath.Join(root, "test", "peer", "peer"), "github.com/rkt/rkt/test/peer"},
 		{"go", "test", "-c", "-tags", "e2e", "-o", filepath.Join(root, "test", "e2e.test"), "github.com/rkt/rkt/test/e2e"},
+		{"go", "test", "-c", "-tags", "e2e", "-o", filepath.Join(root, "test", "stage1.test"), "github.com/rkt/rkt/test/stage1test"},
 	} {
 		cmd := exec.Command(step[0], step[1:]...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -164,6 +173,25 @@ func makeDisk(dir, tests string) (string, error) {
 		return "", fmt.Errorf("cannot make the machine's disk: %w\n%s", err, out)
 	}
 	return disk, nil
+}
+
+// addSystemd puts the flavor coreos into the machine, and its systemd into the place
+// of a host's.
+func addSystemd(root string) error {
+	if out, err := exec.Command("go", "run", "github.com/rkt/rkt/tools/stage1-coreos", "-o", filepath.Join(root, "install"), "-image=false").CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot make the flavor coreos: %w\n%s", err, out)
+	}
+	tree := filepath.Join(root, "install/libexec/rkt/stage1-coreos")
+	if out, err := exec.Command("cp", "-a", tree+"/usr", root+"/usr").CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot copy systemd: %w\n%s", err, out)
+	}
+	// As Debian has it: what other programs need comes to the same places.
+	for _, dir := range []string{"lib", "lib64"} {
+		if err := os.Symlink("usr/"+dir, filepath.Join(root, dir)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // copyProgram puts a program and what it is linked to into the machine.
