@@ -117,7 +117,7 @@ func flavors(b *bench, n int) ([]result, error) {
 		c := contender{name: "rkt, " + f, argv: append(slices.Clone(b.rkt), "run", "--stage1="+f, network, b.id, "--exec=/bin/true")}
 		if _, err := once(c); err != nil {
 			if missing == nil && contenders == nil {
-				return nil, hint.Wrap(err, "make stage1-kvm")
+				return nil, hint.Wrap(err, "make stage1-kvm stage1-coreos, and measure that: -rkt=build/bin/rkt")
 			}
 			missing = append(missing, without(c.name, firstLine(err.Error())))
 			continue
