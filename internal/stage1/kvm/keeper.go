@@ -147,6 +147,7 @@ func descriptor(fd int) *os.File {
 }
 
 // commandLine is the guest's kernel's: quiet, no checks of devices that an emulated
-// machine does not have, and the machine's end with the kernel's.
+// machine does not have, and the machine's end with the kernel's. What is left out of
+// its start fills tracefs, which nobody mounts, an eighth of all its instructions.
 const commandLine = "console=ttyS0 quiet loglevel=1 panic=-1 no_timer_check tsc=reliable apparmor=0 audit=0 random.trust_cpu=on 8250.nr_uarts=1 " +
-	"rcupdate.rcu_expedited=1 cryptomgr.notests"
+	"rcupdate.rcu_expedited=1 cryptomgr.notests initcall_blacklist=tracer_init_tracefs,trace_eval_init"
