@@ -64,7 +64,7 @@ func TestHostileGuest(t *testing.T) {
 		"an end before a start":        {hello, event("exited app 1 1\n")},
 		"two starts":                   {hello, event("started app 1 1\n"), event("started app 1 1\n")},
 		"an event before the greeting": {event("started app 1 1\n")},
-		"a count that does not grow":   {hello, event("started app 1 1\n"), event("oom app 2 1\n"), event("oom app 2 1\n")},
+		"a count that is told twice":   {hello, event("started app 1 1\n"), event("oom app 2 1\n"), event("oom app 3 1\n")},
 		"lives after its end":          {hello, event("started app 1 1\n"), event("exited app 1 1\n"), event("exited app 1 1\n")},
 	} {
 		if err := hostile(t, frames...); !errors.Is(err, wire.ErrProtocol) {

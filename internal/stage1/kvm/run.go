@@ -86,7 +86,7 @@ type machine struct {
 }
 
 func (r *runner) run(accelerator string, signals chan os.Signal) (int, error) {
-	group, err := r.openCgroup()
+	group, err := openCgroup(r.doc)
 	if err != nil {
 		return 0, err
 	}
@@ -110,21 +110,26 @@ func (r *runner) run(accelerator string, signals chan os.Signal) (int, error) {
 			}
 		}
 	}()
-	var m *machine
-	for _, try := range tries(accelerator) {
+	m, err := r.comeUp(tries(accelerator), group)
+	if err != nil {
+		return 0, err
+	}
+	return r.attend(m)
+}
+
+// comeUp boots a machine in the first of some ways that works.
+func (r *runner) comeUp(list []try, group int) (m *machine, err error) {
+	for _, try := range list {
 		began := time.Now()
 		m, err = r.boot(try, group)
 		if again := try.found(err == nil, time.Since(began)); err == nil || !again || r.isStopping() {
 			break
 		}
 		if err := renew(r.doc); err != nil {
-			return 0, err
+			return nil, err
 		}
 	}
-	if err != nil {
-		return 0, err
-	}
-	return r.attend(m)
+	return m, err
 }
 
 // boot starts the keeper and waits for the guest's greeting. With an error there is
@@ -352,7 +357,7 @@ func (r *runner) event(line string) error {
 		switch {
 		case a.Ended && before == "started":
 			after, text = "exited", contract.ExitedLine(name, a.Status&0xff, now)
-		case int(a.OOMKills) > killed && before == "started":
+		case a.OOMKills > 0 && killed == 0 && before == "started": // once: each line stays in a file of the host
 			killed, text = int(a.OOMKills), contract.OOMLine(name, a.OOMKills, now)
 		case !a.Started.IsZero() && before == "":
 			after, text = "started", contract.StartedLine(name, keeper, now)
@@ -368,30 +373,6 @@ func (r *runner) event(line string) error {
 		r.events.Note(text)
 	}
 	return nil
-}
-
-// openCgroup makes the machine's own cgroup in the pod's, and opens it; 0 without.
-// What the pod may use of memory is what the machine has: the pod's own limit is
-// not for the machine's program, which needs more.
-func (r *runner) openCgroup() (int, error) {
-	if r.doc.Cgroup == "" {
-		return 0, nil
-	}
-	if _, err := os.Stat(r.doc.Cgroup); errors.Is(err, os.ErrNotExist) {
-		return 0, nil // stage0 was not let
-	}
-	if r.doc.Controllers["memory"] == r.doc.Cgroup {
-		for _, file := range []string{"memory.max", "memory.high"} {
-			if err := os.WriteFile(r.doc.Cgroup+"/"+file, []byte("max"), 0); err != nil {
-				return 0, fmt.Errorf("cannot give the virtual machine its memory: %w", err)
-			}
-		}
-	}
-	const own = "/.machine"
-	if err := cgroup.Create(r.doc.Cgroup + own); err != nil {
-		return 0, err
-	}
-	return cgroup.Open(r.doc.Cgroup + own)
 }
 
 // giveBack gives back what the pod has of the host's.

@@ -70,7 +70,7 @@ func (QEMU) Command(m *Machine) (program string, argv []string, files []*os.File
 	case KVM:
 		add("-accel", "kvm", "-cpu", "host")
 	case TCG:
-		add("-accel", "tcg,thread=multi", "-cpu", emulated())
+		add("-accel", "tcg,thread=multi,tb-size=256", "-cpu", emulated())
 	default:
 		return "", nil, nil, fmt.Errorf("cannot start the virtual machine: there is no accelerator %q", m.Accelerator)
 	}
