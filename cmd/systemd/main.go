@@ -6,6 +6,7 @@
 //
 //	systemd register LEADER CLASS    the pod of the working directory is a machine
 //	systemd unregister               it is none any more
+//	systemd scope UUID SECONDS       the caller is in a scope of that pod's
 //
 // It ends with status 3 if that is nothing for this pod or this host.
 package main
@@ -16,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/pod/systemd"
@@ -50,6 +52,17 @@ func run(args []string) error {
 			return err
 		}
 		return systemd.Unregister(id)
+	}
+	if len(args) == 3 && args[0] == "scope" {
+		id, err := pod.ParseUUID(args[1])
+		if err != nil {
+			return err
+		}
+		stop, err := strconv.Atoi(args[2])
+		if err != nil || stop < 1 {
+			return fmt.Errorf("cannot make a scope: %q is no time", args[2])
+		}
+		return systemd.Scope(id, os.Getppid(), time.Duration(stop)*time.Second)
 	}
 	return errors.New("cannot run: this program is started by rkt")
 }

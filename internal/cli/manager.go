@@ -28,6 +28,7 @@ func (m *manager) flags(fs *pflag.FlagSet) {
 // meet takes from the environment what the manager has put there, so that nothing
 // that rkt starts finds it, and enters it into the options.
 func (m *manager) meet(o *prepare.Options) error {
+	o.Scope = launch.Scope
 	m.socket, m.journal = os.Getenv("NOTIFY_SOCKET"), os.Getenv("JOURNAL_STREAM")
 	usec, pid := os.Getenv("WATCHDOG_USEC"), os.Getenv("WATCHDOG_PID")
 	for _, name := range []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"} {

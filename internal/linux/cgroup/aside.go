@@ -25,50 +25,112 @@ import (
 // the controllers away again at any time (systemd, "Control Group APIs and
 // Delegation").
 func StepAside(dir, aside string, controllers []string) error {
-	remedy := "give rkt a cgroup of its own: " + Delegate()
-	pids, err := processes(dir)
+	pids, err := Processes(dir)
 	if err != nil {
 		return err
 	}
-	refused := func(why string) error {
-		return hint.Wrap(fmt.Errorf("cannot enable controllers %q in cgroup %s: %s", strings.Join(controllers, " "), dir, why), remedy)
-	}
-	if slices.ContainsFunc(pids, func(pid int) bool { return pid != os.Getpid() && pidfd.Parent(pid) != os.Getpid() }) {
-		return refused("other processes than rkt are in it")
-	}
-	if !delegated(dir) {
-		return refused("systemd manages it and has not delegated it")
+	if why := inTheWay(dir, pids); why != "" {
+		return hint.Wrap(fmt.Errorf("cannot enable controllers %q in cgroup %s: %s", strings.Join(controllers, " "), dir, why),
+			"give rkt a cgroup of its own: "+remedy(dir))
 	}
 	if err := Create(aside); err != nil {
 		return err
 	}
+	if err := moveTo(aside, pids); err != nil {
+		return fmt.Errorf("cannot move into cgroup %s: %w", aside, err)
+	}
+	return nil
+}
+
+// moveTo moves processes, but for those that have ended.
+func moveTo(dir string, pids []int) error {
 	for _, pid := range pids {
-		if err := write(aside+"/cgroup.procs", strconv.Itoa(pid)); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("cannot move into cgroup %s: %w", aside, err)
+		if err := write(dir+"/cgroup.procs", strconv.Itoa(pid)); err != nil && !errors.Is(err, unix.ESRCH) {
+			return err
 		}
 	}
 	return nil
 }
 
+// stranger tells whether a process, if it has not ended, is neither the caller nor a
+// child of it. One of an outer pid namespace is 0.
+func stranger(pid int) bool {
+	if pid == os.Getpid() || pidfd.Parent(pid) == os.Getpid() {
+		return false
+	}
+	return pid == 0 || unix.Kill(pid, 0) != unix.ESRCH
+}
+
+// inTheWay is why the caller may not step aside in dir, where pids are, or "".
+func inTheWay(dir string, pids []int) string {
+	if slices.ContainsFunc(pids, stranger) {
+		return "other processes than rkt are in it"
+	}
+	if !delegated(dir) {
+		return "systemd manages it and has not delegated it"
+	}
+	return ""
+}
+
+// Divisible tells whether cgroups below the caller's own of version 2, dir, can have
+// controllers: they are enabled for them, or the caller may step aside.
+func Divisible(dir string, controllers []string) bool {
+	text, err := os.ReadFile(dir + "/cgroup.subtree_control")
+	if err != nil || unix.Access(dir, unix.W_OK|unix.X_OK) != nil {
+		return false
+	}
+	on := strings.Fields(string(text))
+	if !slices.ContainsFunc(controllers, func(c string) bool { return !slices.Contains(on, c) }) {
+		return true
+	}
+	if _, err := os.Lstat(dir + "/cgroup.type"); errors.Is(err, os.ErrNotExist) {
+		return true // the hierarchy's root
+	}
+	pids, err := Processes(dir)
+	return err == nil && inTheWay(dir, pids) == ""
+}
+
+// remedy is how rkt comes to a cgroup of its own instead of dir.
+func remedy(dir string) string {
+	if strings.HasSuffix(Unit(dir), ".service") {
+		return "Delegate=yes in the unit " + Unit(dir) + ", as rkt generate systemd writes it"
+	}
+	return Delegate()
+}
+
+// Unit is systemd's unit that a cgroup is in, by its path: the last part that is the
+// name of a service or a scope; "" if none is.
+func Unit(dir string) (unit string) {
+	for part := range strings.SplitSeq(dir, "/") {
+		if strings.HasSuffix(part, ".service") || strings.HasSuffix(part, ".scope") {
+			unit = part
+		}
+	}
+	return unit
+}
+
 // StepBack undoes StepAside, once no other cgroup is left in dir, for the caller
-// if it is the process in aside, and for one that has died. An aside that is not
+// if it is the process in aside, with children or without, and for one that has died. An aside that is not
 // there is fine.
 func StepBack(dir, aside string) error {
-	pids, err := processes(aside)
+	pids, err := Processes(aside)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if slices.Equal(pids, []int{os.Getpid()}) {
+	if slices.Contains(pids, os.Getpid()) && !slices.ContainsFunc(pids, stranger) {
 		if err = disableAll(dir); err == nil {
-			err = write(dir+"/cgroup.procs", strconv.Itoa(os.Getpid()))
+			err = moveTo(dir, pids)
+		}
+		if err == nil {
+			err = RemoveEmpty(aside)
 		}
 		if err != nil {
 			return fmt.Errorf("cannot leave cgroup %s: %w", aside, err)
 		}
-		return RemoveEmpty(aside)
+		return nil
 	}
 	if err := RemoveEmpty(aside); err != nil || len(pids) > 0 {
 		return err
@@ -149,8 +211,8 @@ func usersManager(unit string) bool {
 	return strings.HasPrefix(unit, "user@") && strings.HasSuffix(unit, ".service")
 }
 
-// processes are those in the cgroup itself.
-func processes(dir string) ([]int, error) {
+// Processes are those in the cgroup itself.
+func Processes(dir string) ([]int, error) {
 	text, err := os.ReadFile(dir + "/cgroup.procs")
 	if err != nil {
 		return nil, fmt.Errorf("cannot list processes of cgroup: %w", err)

@@ -45,6 +45,12 @@ func Own() (string, error) {
 	return "", ErrNone
 }
 
+// Unified tells whether version 2 is all there is, in its usual place.
+func Unified() bool {
+	dir, err := mountPoint()
+	return err == nil && dir == "/sys/fs/cgroup"
+}
+
 func mountPoint() (string, error) {
 	for _, dir := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
 		var st unix.Statfs_t
@@ -131,7 +137,7 @@ func Populated(dir string) bool {
 
 // killEach kills the processes in dir and below it, one by one.
 func killEach(dir string) {
-	pids, _ := processes(dir)
+	pids, _ := Processes(dir)
 	for _, pid := range pids {
 		if pid > 1 && pid != os.Getpid() {
 			_ = unix.Kill(pid, unix.SIGKILL)

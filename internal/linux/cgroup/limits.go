@@ -246,7 +246,7 @@ func Enable(dir string, controllers []string) error {
 		return nil
 	}
 	if _, err := os.Lstat(dir + "/cgroup.type"); err == nil { // the root has none
-		pids, err := processes(dir)
+		pids, err := Processes(dir)
 		if err == nil && len(pids) > 0 {
 			err = unix.EBUSY
 		}

@@ -70,7 +70,7 @@ func Read(v2 string, controllers map[string]string) Usage {
 // resident sums what the processes in the version 2 cgroup dir and below it have
 // in memory (proc(5), statm).
 func resident(dir string) (sum int64) {
-	pids, err := processes(dir)
+	pids, err := Processes(dir)
 	if err != nil {
 		return Unknown
 	}

@@ -69,14 +69,3 @@ func Open(fd int, identifier, unit string) (int, error) {
 	}
 	return s, nil
 }
-
-// Unit is the unit that a cgroup is in, by its path: the last part that is the name
-// of a service or a scope; "" if none is.
-func Unit(cgroup string) (unit string) {
-	for part := range strings.SplitSeq(cgroup, "/") {
-		if strings.HasSuffix(part, ".service") || strings.HasSuffix(part, ".scope") {
-			unit = part
-		}
-	}
-	return unit
-}

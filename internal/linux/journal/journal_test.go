@@ -9,18 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestUnit(t *testing.T) {
-	for path, want := range map[string]string{
-		"": "", "/sys/fs/cgroup/rkt-1": "",
-		"/sys/fs/cgroup/system.slice/web.service/rkt-1":                               "web.service",
-		"/sys/fs/cgroup/user.slice/user-0.slice/user@0.service/app.slice/run-1.scope": "run-1.scope",
-	} {
-		if got := Unit(path); got != want {
-			t.Errorf("%s is in %q, want %q", path, got, want)
-		}
-	}
-}
-
 // TestOthers: what is not the journal's is not taken for it.
 func TestOthers(t *testing.T) {
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

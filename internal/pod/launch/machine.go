@@ -3,13 +3,18 @@
 package launch
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/linux/cgroup"
 	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/stage1/contract"
 	"github.com/rkt/rkt/internal/stage1/machine"
@@ -32,6 +37,40 @@ type machineState struct {
 	program  string // that began it; "" before and without
 	pid      int    // of the child that does it; 0 when it is reaped
 }
+
+// scopeStop is how long systemd waits beside the apps' own time when it stops the
+// scope of a pod.
+const scopeStop = 20
+
+// Scope asks systemd, where it runs, for a scope of the pod's own and moves this
+// process and its children there (systemd.Scope). From a service it does not, and
+// this process stays where it is, as it does if there is no systemd to ask.
+func Scope(doc *contract.Pod) error {
+	if unix.Access("/run/systemd/system", unix.F_OK) != nil {
+		return nil
+	}
+	program, err := HelperPath(systemdProgram)
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(program, "scope", doc.UUID, strconv.Itoa(doc.StopSeconds+scopeStop))
+	cmd.Env = []string{"GOMAXPROCS=1", "XDG_RUNTIME_DIR=" + os.Getenv("XDG_RUNTIME_DIR")}
+	text, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &exit) && exit.ExitCode() == notHere:
+		return nil
+	}
+	if said := strings.TrimPrefix(strings.TrimSpace(string(text)), "rkt: systemd: "); said != "" {
+		err = errors.New(said)
+	}
+	return hint.Wrap(err, "give rkt a cgroup of its own: "+cgroup.Delegate())
+}
+
+// notHere is the status of a program that found no systemd, or a pod that is not for it.
+const notHere = 3
 
 // becomeKnown begins the registration of a pod whose first process runs. It is one
 // system call where systemd does not. What goes wrong is said: the pod goes on.

@@ -71,7 +71,7 @@ func TestConfine(t *testing.T) {
 		if (why == "") != (c.want == "") || !strings.Contains(why, c.want) {
 			t.Errorf("%+v: %q, want %q", c.app, why, c.want)
 		}
-		err := placeCgroup(doc)
+		err := placeCgroup(doc, nil)
 		_, homeless := cgroup.Homes([]string{devcgroup.Controller})
 		if err != nil || doc.ConfineDevices != (c.want != "") || (doc.Controllers[devcgroup.Controller] != "") != (c.want != "" && homeless == nil) {
 			t.Errorf("%+v: confined %v, controllers %v, %v", c.app, doc.ConfineDevices, doc.Controllers, err)

@@ -20,7 +20,12 @@ import (
 // caller's limits and accounting hold for the pod. They are chosen here, before
 // stage1 makes them, so that gc finds them whatever is killed when. Hierarchies
 // of version 1 are only looked for if a limit needs a controller.
-func placeCgroup(c *contract.Pod) error {
+func placeCgroup(c *contract.Pod, scope func(*contract.Pod) error) error {
+	if scope != nil {
+		if err := placeCaller(c, scope); err != nil {
+			return err
+		}
+	}
 	own, err := cgroup.Own()
 	name := "/rkt-" + c.UUID
 	c.Cgroup, c.Controllers = "", nil
@@ -55,6 +60,30 @@ func placeCgroup(c *contract.Pod) error {
 		c.Controllers[controller] = dir + name
 	}
 	return checkVersion1(c)
+}
+
+// placeCaller moves this process into a scope of the pod's own, if its limits need
+// controllers of version 2 and its own cgroup is not to be divided. Where version 1
+// has controllers nobody is in the way.
+func placeCaller(c *contract.Pod, scope func(*contract.Pod) error) error {
+	needed := controllers(c)
+	if needed == nil {
+		return nil
+	}
+	own, err := cgroup.Own()
+	if errors.Is(err, cgroup.ErrNone) || err == nil && !cgroup.Unified() {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	// What is not to be had here may be there.
+	if homes, err := cgroup.Homes(needed); err == nil {
+		if homes[needed[0]] != own || cgroup.Divisible(own, needed) {
+			return nil
+		}
+	}
+	return scope(c)
 }
 
 // controllers are those that the pod's limits and its apps' need.

@@ -61,7 +61,7 @@ func complete(p *lifecycle.Pod, f Flavor, o Options) (err error) {
 	if err := o.apply(c, m, &f); err != nil {
 		return err
 	}
-	if err := placeCgroup(c); err != nil {
+	if err := placeCgroup(c, o.Scope); err != nil {
 		return err
 	}
 	if err := namespaced(c); err != nil {
@@ -175,7 +175,7 @@ func (r *Request) plan(st *store.Store, apps []*app) (*plan, error) {
 	if err := r.Options.apply(pl.document, m, &r.Flavor); err != nil {
 		return nil, err
 	}
-	if err := placeCgroup(pl.document); err != nil {
+	if err := placeCgroup(pl.document, r.Options.Scope); err != nil {
 		return nil, err
 	}
 	if err := namespaced(pl.document); err != nil {

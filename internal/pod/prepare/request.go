@@ -200,6 +200,10 @@ type Options struct {
 	Insecure    contract.Insecure
 	StopSeconds int // the default is 10
 
+	// Scope, if not nil, moves this process into a cgroup that is its own to divide,
+	// or leaves it where it is. The document is decided but for its cgroups.
+	Scope func(*contract.Pod) error
+
 	// Decided, if not nil, is asked of the document when that is decided and
 	// nothing is written yet; its error is the refusal of the pod.
 	Decided func(*contract.Pod) error

@@ -78,7 +78,7 @@ func (b *bus) ownUnit(id pod.UUID, process int) (bool, error) {
 		return false, err
 	}
 	var cgroup dbus.Variant
-	if err := b.call(systemd, string(path), "org.freedesktop.DBus.Properties.Get", 0, []any{systemd + "." + kind, "ControlGroup"}, &cgroup); err != nil {
+	if err := b.call(systemd, string(path), propertiesGet, 0, []any{systemd + "." + kind, "ControlGroup"}, &cgroup); err != nil {
 		return false, fmt.Errorf("cannot look at unit %s: %w", name, err)
 	}
 	if at, ok := cgroup.Value().(string); !ok || userSlice(at) {
@@ -106,7 +106,7 @@ func (b *bus) unit(process int) (path dbus.ObjectPath, name, kind string, err er
 	}
 	var id dbus.Variant
 	if err == nil {
-		err = b.call(systemd, string(path), "org.freedesktop.DBus.Properties.Get", 0, []any{systemd + ".Unit", "Id"}, &id)
+		err = b.call(systemd, string(path), propertiesGet, 0, []any{systemd + ".Unit", "Id"}, &id)
 	}
 	if err != nil {
 		return "", "", "", fmt.Errorf("cannot find the unit of process %d: %w", process, err)

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -53,6 +54,7 @@ type bus struct {
 	*dbus.Conn
 	ctx    context.Context
 	cancel func()
+	system bool // the manager at the other end is the system's
 }
 
 // connect connects to the system's bus; without one it fails with ErrNotHere.
@@ -66,7 +68,50 @@ func connect() (*bus, error) {
 		}
 		return nil, fmt.Errorf("cannot connect to the system's bus: %w", err)
 	}
-	return &bus{c, ctx, cancel}, nil
+	return &bus{Conn: c, ctx: ctx, cancel: cancel}, nil
+}
+
+// dial connects to a manager's socket, as uid.
+func dial(path string, uid int) (*bus, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	fail := func(err error) (*bus, error) {
+		cancel()
+		return nil, fmt.Errorf("cannot connect to systemd: %w", err)
+	}
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		cancel()
+		return nil, ErrNotHere
+	}
+	// A path may have what an address gives a meaning to.
+	c, err := dbus.Dial("unix:path="+dbus.EscapeBusAddressValue(path), dbus.WithContext(ctx))
+	if err != nil {
+		return fail(err)
+	}
+	if err := c.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(uid))}); err != nil {
+		c.Close()
+		return fail(err)
+	}
+	b := &bus{Conn: c, ctx: ctx, cancel: cancel}
+	if err := b.settle(); err != nil {
+		c.Close()
+		return fail(err)
+	}
+	return b, nil
+}
+
+// settle waits until the manager has seen the end of the authentication. What it
+// reads together with that end stays in its buffer until it reads again (systemd
+// 252, bus_socket_read_auth), so there is to be more to read.
+func (b *bus) settle() error {
+	pongs := make(chan *dbus.Call, 32) // of more than there can be
+	for pause := 10 * time.Millisecond; ; pause *= 2 {
+		b.Object(systemd, systemdPath).GoWithContext(b.ctx, "org.freedesktop.DBus.Peer.Ping", 0, pongs)
+		select {
+		case pong := <-pongs:
+			return pong.Err
+		case <-time.After(pause):
+		}
+	}
 }
 
 func (b *bus) close() {
@@ -83,6 +128,7 @@ const (
 	systemd       = "org.freedesktop.systemd1"
 	systemdPath   = "/org/freedesktop/systemd1"
 	systemdMethod = systemd + ".Manager."
+	propertiesGet = "org.freedesktop.DBus.Properties.Get"
 
 	machined       = "org.freedesktop.machine1"
 	machinedPath   = "/org/freedesktop/machine1"

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/linux/cgroup"
 	"github.com/rkt/rkt/internal/linux/journal"
 )
 
@@ -19,7 +20,7 @@ func (a *Assembly) openJournal(variable string) error {
 	if which == [2]bool{} {
 		return nil
 	}
-	unit := journal.Unit(a.doc.Cgroup)
+	unit := cgroup.Unit(a.doc.Cgroup)
 	for _, app := range a.apps {
 		for i, is := range which {
 			switch {
