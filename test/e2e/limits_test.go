@@ -230,6 +230,19 @@ func TestRlimits(t *testing.T) {
 	}
 	h.Must("stop", "--force", uuid)
 	p.Wait()
+	// Fewer than what is still done before the program runs needs.
+	for name, few := range map[string][2][]string{
+		"usual":            {nil, nil},
+		"users of its own": {{"--private-users"}, nil},
+		"started by init":  {nil, {"--oom-score-adj=100"}},
+		"another user":     {{"--private-users"}, {"--user=1000", "--group=1000"}},
+	} {
+		for _, n := range []string{"0", "3", "4"} {
+			if r := tiny(t, h, few[0], append([]string{"--rlimit=nofile=" + n}, few[1]...), "ulimit -n"); r.Stdout != n+"\n" {
+				t.Errorf("%s, nofile=%s: status %d, %q\n%s", name, n, r.Status, r.Stdout, r.Stderr)
+			}
+		}
+	}
 	var own syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &own); err != nil {
 		t.Fatal(err)

@@ -164,6 +164,8 @@ func (p *Process) Child() (c *forkexec.Child, done func(), err error) {
 		if err := p.rlimits(c); err != nil {
 			return nil, done, err
 		}
+	} else {
+		p.limitFiles(c)
 	}
 	if err := p.privileges(c); err != nil {
 		return nil, done, err
