@@ -6,10 +6,14 @@ package e2e
 
 import (
 	"fmt"
+	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/test/images"
 )
@@ -163,5 +167,35 @@ func TestStopSignal(t *testing.T) {
 	p.Expect("ready")
 	h.Must("stop", h.Pods()[0])
 	p.Expect("got QUIT")
+	p.Wait()
+}
+
+// TestSignalsAreNotBlocked: what rkt's caller has blocked reaches apps all the same.
+func TestSignalsAreNotBlocked(t *testing.T) {
+	h := host(t)
+	const script = "grep SigBlk /proc/self/status"
+	const want = "SigBlk:\t0000000000000000\n"
+	p, uuid := startTiny(t, h, nil, nil, "echo ready; exec sleep 1000")
+	runtime.LockOSThread() // not unlocked: the thread goes with the goroutine
+	set := unix.Sigset_t{}
+	for _, s := range []unix.Signal{unix.SIGUSR1, unix.SIGALRM, unix.SIGCHLD, unix.SIGPIPE, unix.SIGTERM} {
+		set.Val[0] |= 1 << (s - 1)
+	}
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &set, nil); err != nil {
+		t.Fatal(err)
+	}
+	// The test's own children have them blocked.
+	if out, err := exec.Command("grep", "SigBlk", "/proc/self/status").Output(); err != nil || string(out) == want {
+		t.Fatalf("nothing is blocked: %q, %v", out, err)
+	}
+	for name, flags := range map[string][]string{"of a moment": nil, "started by init": {"--oom-score-adj=100"}} {
+		if r := tiny(t, h, nil, flags, script); r.Stdout != want {
+			t.Errorf("%s: %q\n%s", name, r.Stdout, r.Stderr)
+		}
+	}
+	if r := h.Rkt("enter", uuid, "/bin/sh", "-c", script); r.Stdout != want {
+		t.Errorf("entered: %q\n%s", r.Stdout, r.Stderr)
+	}
+	h.Must("stop", "--force", uuid)
 	p.Wait()
 }

@@ -96,6 +96,10 @@ func (p *Process) Child() (c *forkexec.Child, done func(), err error) {
 	// A session of its own: no signal of the caller's terminal, no tty to push
 	// keys into.
 	c.Call("start a session", unix.SYS_SETSID)
+	// Nor what whoever called rkt had blocked: programs wait for such signals.
+	none := new(uint64)
+	c.Keep(none)
+	c.Call("unblock signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(none)), 0, 8)
 	if p.OwnKeyring {
 		// Kernels without keys have none to leak.
 		c.Try("join a session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
