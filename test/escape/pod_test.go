@@ -5,6 +5,8 @@
 package escape
 
 import (
+	"archive/tar"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -280,28 +282,41 @@ func TestEscapeLinks(t *testing.T) {
 func TestEscapeConfig(t *testing.T) {
 	w := newWorld(t)
 	type config = layout.Config
+	asRoot := []string{"/attack", "is-user", "0"}
 	giant := strings.Repeat("x:x:1:1::/:\n", 500000)
 	for name, c := range map[string]struct {
 		config
 		fill func(*layout.Tar) error
 		want string // in the error; "" must run and find nothing
 	}{
-		"NUL in a variable":     {config{Env: []string{"A=b\x00LD_PRELOAD=/x"}}, nil, "NUL"},
-		"newline in a variable": {config{Env: []string{"A=b\nroot::0:0"}}, nil, ""},
-		"a variable of none":    {config{Env: []string{"=", "", "AC_APP_NAME=x", "RKT_INHERITED=1 2 3 4"}}, nil, ""},
-		"a user of a line":      {config{User: "root\nroot"}, nil, "cannot find user"},
-		"a negative user":       {config{User: "-1"}, nil, "cannot find user"},
-		"a user beyond":         {config{User: "4294967295"}, nil, "cannot find user"},
-		"a user by a path out":  {config{User: "/../.." + w.secret}, nil, "cannot "},
-		"a giant passwd":        {config{User: "me"}, func(tw *layout.Tar) error { return layout.File(tw, "etc/passwd", 0o644, giant) }, "larger than"},
-		"a passwd of zeros":     {config{User: "me"}, func(tw *layout.Tar) error { return layout.Symlink(tw, "etc/passwd", "/dev/zero") }, "not a regular file"},
-		"a relative directory":  {config{WorkingDir: "../../../../.."}, nil, ""},
-		"pid 1's directory":     {config{WorkingDir: "/proc/1/cwd"}, nil, "cannot "},
-		"pid 1's root":          {config{WorkingDir: "/proc/1/root"}, nil, "cannot "},
-		"a volume over /proc":   {config{Volumes: map[string]struct{}{"/proc": {}}}, nil, ""},
-		"a volume in /proc":     {config{Volumes: map[string]struct{}{"/proc/sys": {}}}, nil, ""},
-		"a volume over /sys":    {config{Volumes: map[string]struct{}{"/sys": {}}}, nil, ""},
-		"a volume over /":       {config{Volumes: map[string]struct{}{"/": {}}}, nil, "cannot "},
+		"NUL in a variable":                  {config{Env: []string{"A=b\x00LD_PRELOAD=/x"}}, nil, "NUL"},
+		"newline in a variable":              {config{Env: []string{"A=b\nroot::0:0"}}, nil, ""},
+		"a variable of none":                 {config{Env: []string{"=", "", "AC_APP_NAME=x", "RKT_INHERITED=1 2 3 4"}}, nil, ""},
+		"a user of a line":                   {config{User: "root\nroot"}, nil, "cannot find user"},
+		"a negative user":                    {config{User: "-1"}, nil, "cannot find user"},
+		"a user beyond":                      {config{User: "4294967295"}, nil, "cannot find user"},
+		"a user by a path out":               {config{User: "/../.." + w.secret}, nil, "cannot "},
+		"a user that wraps (CVE-2024-40635)": {config{User: "4294967296"}, nil, "cannot find user"},
+		"a user that wraps as int32":         {config{User: "2147483648", Entrypoint: asRoot}, nil, ""},
+		"a group that wraps":                 {config{User: "1:4294967296"}, nil, "cannot find group"},
+		"a passwd that wraps": {config{User: "me", Entrypoint: asRoot}, func(tw *layout.Tar) error {
+			return layout.File(tw, "etc/passwd", 0o644, "me:x:4294967296:18446744073709551616::/:\n")
+		}, "cannot find user"},
+		"a passwd that waits (CVE-2024-9676)": {config{User: "me"}, func(tw *layout.Tar) error {
+			return errors.Join(layout.Dir(tw, "etc", 0o755), tw.WriteHeader(&tar.Header{Typeflag: tar.TypeFifo, Name: "etc/passwd", Mode: 0o644}))
+		}, "not a regular file"},
+		"a giant passwd":       {config{User: "me"}, func(tw *layout.Tar) error { return layout.File(tw, "etc/passwd", 0o644, giant) }, "larger than"},
+		"a passwd of zeros":    {config{User: "me"}, func(tw *layout.Tar) error { return layout.Symlink(tw, "etc/passwd", "/dev/zero") }, "not a regular file"},
+		"a relative directory": {config{WorkingDir: "../../../../.."}, nil, ""},
+		"pid 1's directory":    {config{WorkingDir: "/proc/1/cwd"}, nil, "cannot "},
+		"pid 1's root":         {config{WorkingDir: "/proc/1/root"}, nil, "cannot "},
+		"a volume over /proc":  {config{Volumes: map[string]struct{}{"/proc": {}}}, nil, ""},
+		"a volume in /proc":    {config{Volumes: map[string]struct{}{"/proc/sys": {}}}, nil, ""},
+		"a volume over /sys":   {config{Volumes: map[string]struct{}{"/sys": {}}}, nil, ""},
+		"a volume over /":      {config{Volumes: map[string]struct{}{"/": {}}}, nil, "cannot "},
+		"a volume by a link (CVE-2022-23648)": {config{Volumes: map[string]struct{}{"/m": {}}, Entrypoint: []string{"/attack", "holds", "/m/secret", "precious"}}, func(tw *layout.Tar) error {
+			return layout.Symlink(tw, "m", "/../../../../.."+filepath.Dir(w.secret))
+		}, ""},
 		"a volume that climbs":  {config{Volumes: map[string]struct{}{"/../../.." + w.volume: {}}}, nil, ""},
 		"a program that climbs": {config{Entrypoint: []string{"/../../../.." + attacker, "exists", w.secret}}, nil, "cannot "},
 		"a NUL in an argument":  {config{Entrypoint: []string{"/attack", "exists\x00"}}, nil, "NUL"},

@@ -74,6 +74,8 @@ type Process struct {
 	// CgroupView mounts the process's own cgroup, read-only, at this directory
 	// if it is there; "" does not.
 	CgroupView string
+
+	ownCgroups bool // it has a cgroup namespace of its own
 }
 
 // Start forks and returns the process's pid once it runs its program. Nothing
@@ -156,7 +158,7 @@ func (p *Process) Child() (c *forkexec.Child, done func(), err error) {
 		if err := p.cgroupView(c); err != nil {
 			return nil, done, err
 		}
-	} else if len(p.Groups) > 0 { // /proc/self/cgroup is not to tell of the host
+	} else if p.ownCgroups || len(p.Groups) > 0 { // /proc/self/cgroup is not to tell of the host
 		c.Call("make a cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
 	}
 	if p.Apart { // when all is mounted
@@ -367,8 +369,10 @@ func LendOutput(uid uint32, fds ...int) error {
 }
 
 // InCgroup has the process be born in a cgroup and see it, read-only, as its
-// own; 0 is none.
+// own; 0 is none, and then it sees none, and the one that it stays in as the root
+// of all.
 func (p *Process) InCgroup(fd int) {
+	p.ownCgroups = true
 	if p.CgroupFD = fd; fd > 0 {
 		p.CgroupView = "/sys/fs/cgroup"
 	}
