@@ -42,7 +42,7 @@ flavors:
 bench: build
 	$(GO) run ./bench -rkt $(BUILD)/bin/rkt -out docs/benchmarks
 
-# The tests of limits on cgroup version 2 alone, in an emulated machine: slow.
+# What needs version 2 of cgroups alone, AppArmor, another kernel: emulated, and slow.
 vm:
 	$(GO) run ./tools/vm
 

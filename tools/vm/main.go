@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command vm runs end-to-end tests in a virtual machine: a host with cgroup
-// version 2 alone, all its controllers, and nothing else running. The processor
+// Command vm runs end-to-end tests, and the attempts to escape, in a virtual
+// machine: a host with cgroup version 2 alone, all its controllers, and nothing else running. The processor
 // is emulated, so any machine can do it, slowly. It needs Debian's
 // qemu-system-x86 and e2fsprogs, a static busybox, and a kernel, by default that
 // of linux-image-cloud-amd64, which it downloads with apt-get. That has AppArmor;
@@ -32,9 +32,10 @@ import (
 func main() {
 	linux := flag.String("kernel", "", "`directory` with boot/vmlinuz-* and lib/modules; downloaded if empty")
 	tests := flag.String("run", "Limit|Rlimits|Sysctl|Stats|Aside|Device|CDI|AppArmor|Profile|Labels|FilesOfAnApp|Masked|Protected|Pause|SCTP|Rootless$|PrivateUsers(OfSeveralApps)?$", "which end-to-end tests, as go test -run")
+	escapes := flag.String("escape", "TestEscape$/native/none", "which attempts to escape, likewise; none if empty")
 	patience := flag.Duration("timeout", 15*time.Minute, "when the machine is switched off")
 	flag.Parse()
-	status, err := run(*linux, *tests, *patience)
+	status, err := run(*linux, *tests, *escapes, *patience)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "vm: %v\n", err)
 		status = 1
@@ -42,7 +43,7 @@ func main() {
 	os.Exit(status)
 }
 
-func run(linux, tests string, patience time.Duration) (status int, err error) {
+func run(linux, tests, escapes string, patience time.Duration) (status int, err error) {
 	dir, err := os.MkdirTemp("", "rkt-vm-")
 	if err != nil {
 		return 0, err
@@ -57,7 +58,7 @@ func run(linux, tests string, patience time.Duration) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	disk, err := makeDisk(dir, tests)
+	disk, err := makeDisk(dir, tests, escapes)
 	if err != nil {
 		return 0, err
 	}
@@ -92,13 +93,17 @@ status=$?
 if test -e /usr/bin/systemd-nspawn; then
 	PATH=/bin:/usr/bin RKT_TEST_INSTALL=/install RKT_TEST_IMAGES=/images /test/stage1.test -test.v -test.run "$(cat /test/run)" 2>&1 || status=1
 fi
+if test -s /test/escape; then
+	mkdir /sys/fs/cgroup/tests; echo $$ >/sys/fs/cgroup/tests/cgroup.procs # whose name no pod is to see
+	RKT_TEST_INSTALL=/install RKT_TEST_ATTACKER=/test/attack /test/escape.test -test.v -test.run "$(cat /test/escape)" 2>&1 || status=1
+fi
 echo "vm: status $status"
 poweroff -f
 `
 
 // makeDisk makes an ext4 image of the machine's root: busybox, rkt, images and
 // the tests.
-func makeDisk(dir, tests string) (string, error) {
+func makeDisk(dir, tests, escapes string) (string, error) {
 	root := filepath.Join(dir, "root")
 	for _, d := range []string{"bin", "sbin", "proc", "sys", "dev", "tmp", "root", "run", "etc", "test/peer", "var/lib"} {
 		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
@@ -125,8 +130,10 @@ func makeDisk(dir, tests string) (string, error) {
 		{"cp", busybox, filepath.Join(root, "bin", "busybox")},
 		{"cp", "dist/apparmor/rkt-default", filepath.Join(root, "test")},
 		{"go", "build", "-trimpath", "-o", filepath.Join(root, "test", "peer", "peer"), "github.com/rkt/rkt/test/peer"},
+		{"go", "build", "-o", filepath.Join(root, "test", "attack"), "./test/escape/testdata/attack"},
 		{"go", "test", "-c", "-tags", "e2e", "-o", filepath.Join(root, "test", "e2e.test"), "github.com/rkt/rkt/test/e2e"},
 		{"go", "test", "-c", "-tags", "e2e", "-o", filepath.Join(root, "test", "stage1.test"), "github.com/rkt/rkt/test/stage1test"},
+		{"go", "test", "-c", "-tags", "e2e", "-o", filepath.Join(root, "test", "escape.test"), "github.com/rkt/rkt/test/escape"},
 	} {
 		cmd := exec.Command(step[0], step[1:]...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -161,7 +168,7 @@ func makeDisk(dir, tests string) (string, error) {
 			return "", err
 		}
 	}
-	for name, text := range map[string]string{"sbin/init": initScript, "test/run": tests, "etc/passwd": "root:x:0:0::/root:/bin/sh\n", "etc/group": "root:x:0:\n",
+	for name, text := range map[string]string{"sbin/init": initScript, "test/run": tests, "test/escape": escapes, "etc/passwd": "root:x:0:0::/root:/bin/sh\n", "etc/group": "root:x:0:\n",
 		"etc/subuid": "", "etc/subgid": ""} {
 		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o755); err != nil {
 			return "", err

@@ -15,12 +15,13 @@ import (
 )
 
 // Paths of proc and sys that tell or change what is not the pod's: what Docker,
-// containerd and podman protect, and what rkt always did (hypervisor, module,
-// power).
+// containerd and podman protect, what rkt always did (hypervisor, module, power),
+// and what else takes what root writes, on kernels that have it (driver,
+// dynamic_debug, lock_stat, mtrr).
 var (
-	procReadOnly    = []string{"bus", "fs", "irq", "sys", "sysrq-trigger"}
-	procHiddenDirs  = []string{"acpi", "asound", "scsi"}
-	procHiddenFiles = []string{"interrupts", "kcore", "kallsyms", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats"}
+	procReadOnly    = []string{"bus", "driver", "fs", "irq", "mtrr", "sys", "sysrq-trigger"}
+	procHiddenDirs  = []string{"acpi", "asound", "dynamic_debug", "scsi"}
+	procHiddenFiles = []string{"interrupts", "kcore", "kallsyms", "keys", "latency_stats", "lock_stat", "sched_debug", "timer_list", "timer_stats"}
 	sysHidden       = []string{"dev/block", "firmware", "fs/selinux", "hypervisor", "module", "power", "devices/virtual/powercap"}
 	// Where other file systems are mounted in the host's /sys.
 	sysMounts = []string{"fs/cgroup", "fs/bpf", "fs/pstore", "fs/fuse/connections", "kernel/config", "kernel/debug", "kernel/security", "kernel/tracing"}
