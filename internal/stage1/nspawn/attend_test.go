@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -123,6 +124,17 @@ func given(c native.Control) bool {
 	p, err := receivePossessions(int(c))
 	if err != nil {
 		return false
+	}
+	// Not the host's own file, and nothing that could be changed.
+	if f, err := os.OpenFile("/proc/self/fd/"+strconv.Itoa(p.document), os.O_RDWR, 0); err == nil {
+		if _, err := f.WriteAt([]byte("x"), 0); err == nil {
+			panic("the pod's document can be written to")
+		}
+		f.Close()
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(p.document, &st); err != nil || st.Size != 2 || st.Nlink != 0 {
+		panic("the pod's document is handed over as what it is on the host")
 	}
 	for _, fd := range append([]int{p.document, p.kill, p.stdio[0], p.stdio[1], p.stdio[2]}, p.groups...) {
 		unix.Close(fd)

@@ -82,12 +82,19 @@ func flush(doc *contract.Pod) {
 
 // journald is the pid of the pod's journald, 0 if it does not run.
 func journald(doc *contract.Pod) int {
-	b, err := os.ReadFile(doc.Cgroup + "/" + machineGroup + "/payload/system.slice/systemd-journald.service/cgroup.procs")
+	f, err := os.Open(doc.Cgroup + "/" + machineGroup + "/payload/system.slice/systemd-journald.service/cgroup.procs")
 	if err != nil {
 		return 0
 	}
-	word, _, _ := strings.Cut(string(b), "\n")
-	pid, _ := strconv.Atoi(word)
+	defer f.Close()
+	// The first line: there is one, or it is not journald's doing.
+	var b [16]byte
+	n, _ := f.Read(b[:])
+	word, _, whole := strings.Cut(string(b[:n]), "\n")
+	pid, err := strconv.Atoi(word)
+	if err != nil || !whole {
+		return 0
+	}
 	return pid
 }
 

@@ -197,7 +197,7 @@ func (r *runner) giveBack() {
 func (r *runner) give(to int, i int) error {
 	app := &r.doc.Apps[i]
 	h := &r.handed[i]
-	document, err := os.Open(r.documentPath)
+	document, err := copyOf(r.documentPath)
 	if err != nil {
 		return err
 	}
@@ -212,6 +212,33 @@ func (r *runner) give(to int, i int) error {
 		p.log = int(h.Log.Fd())
 	}
 	return p.send(to, app.Name)
+}
+
+// copyOf is a file's text in memory, which nobody can change, to be read from its
+// beginning. A descriptor of the file itself would be enough for the pod's root to
+// open it once more and write (proc(5), /proc/PID/fd), and what stands in the document
+// is believed on the host, by `stop`, `enter` and `gc`.
+func copyOf(path string) (*os.File, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.MemfdCreate(contract.File, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), contract.File)
+	if _, err = f.Write(text); err == nil {
+		_, err = f.Seek(0, 0)
+	}
+	if err == nil {
+		_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_GROW|unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("cannot copy the pod's document: %w", err)
+	}
+	return f, nil
 }
 
 // hear opens a pipe for what systemd-nspawn says; the caller closes its end.
