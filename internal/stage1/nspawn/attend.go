@@ -134,8 +134,9 @@ func (r *runner) attend() (int, error) {
 		}
 		if !ending && (failed != nil || r.allEnded()) {
 			ending = true
+			well := failed == nil
 			go func() {
-				if failed == nil {
+				if well {
 					flush(r.doc)
 				}
 				r.news <- event{kind: eventForce}
