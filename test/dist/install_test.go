@@ -21,24 +21,25 @@ import (
 
 	"github.com/rkt/rkt/test/images"
 	"github.com/rkt/rkt/test/rkt"
+	"github.com/rkt/rkt/tools/programs"
 )
 
-// A system is a small Debian in a directory, to chroot into.
+// A system is a small Debian in a directory, to run programs in.
 type system struct {
 	t    *testing.T
 	view string // the root, with proc, dev and the rest mounted in it
 }
 
-// newSystem copies Debian and mounts what a system has. The mounts are in a view of
+// newSystem copies Debian, with the packages named, and mounts what a system has. The mounts are in a view of
 // the copy, which is removed only if the view is gone: nothing of this machine is
 // ever below what is removed.
-func newSystem(t *testing.T) *system {
+func newSystem(t *testing.T, packages ...string) *system {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
 	needs(t, "mmdebstrap")
-	base, err := debianRoot()
+	base, err := debianRoot(packages...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,8 +105,10 @@ func (s *system) try(argv ...string) (out string, status int) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), rkt.Patience)
 	defer cancel()
-	// chroot(1), since exec would look argv[0] up in this machine's root.
-	cmd := exec.CommandContext(ctx, "chroot", append([]string{s.view}, argv...)...)
+	// The root of a mount namespace, as a system's is, and not a chroot: in that a
+	// program that has made another namespace is told of itself where it lies outside.
+	const enter = `cd "$0" && pivot_root . . && umount -l . && exec "$@"`
+	cmd := exec.CommandContext(ctx, "unshare", append([]string{"--mount", "sh", "-c", enter, s.view}, argv...)...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"}
 	var b bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &b, &b
@@ -128,6 +131,9 @@ func (s *system) must(argv ...string) string {
 }
 
 const debInSystem = "/mnt/packages/rkt_" + version + "_amd64.deb"
+
+// inSystem is where a package's file is in a system.
+func inSystem(pkg string) string { return "/mnt/packages/" + filepath.Base(deb(pkg, "amd64")) }
 
 // The whole life of the package on a clean system: installed, used, installed
 // again, removed, purged.
@@ -270,6 +276,88 @@ func TestPurgedUnused(t *testing.T) {
 				t.Errorf("%s was %q and is %q", name, before[name], what)
 			}
 		}
+	}
+}
+
+// The packages of flavors are installed after rkt or with it, their pods run, and
+// they go without a trace.
+func TestFlavorPackages(t *testing.T) {
+	needsFlavors(t)
+	s := newSystem(t, qemu)
+	const image = "oci:/mnt/images:" + images.Tiny
+	say := func(flavor string) (string, int) {
+		return s.try("rkt", "--insecure-options=image", "run", "--stage1="+flavor, "--net=none", image, "--exec=/bin/sh", "--", "-c", "echo from the pod, pid $$; uname -r; exit 7")
+	}
+	// Without rkt they are not configured.
+	if out, status := s.try("dpkg", "-i", inSystem(programs.CoreOS)); status == 0 || !strings.Contains(out, "depends on rkt (= "+version+")") {
+		t.Errorf("without rkt: status %d\n%s", status, out)
+	}
+	s.must("dpkg", "-P", programs.CoreOS)
+
+	// Without them rkt says what is missing.
+	s.must("dpkg", "-i", debInSystem)
+	for flavor, pkg := range map[string]string{"coreos": programs.CoreOS, "kvm": programs.KVM} {
+		out, status := say(flavor)
+		if status != 254 || !strings.Contains(out, "cannot find stage1 \""+flavor+"\"") || !strings.Contains(out, "\nrun: hint: `apt install "+pkg+"`") {
+			t.Errorf("without %s: status %d\n%s", pkg, status, out)
+		}
+	}
+	before := listing(t, s.path("usr"))
+
+	s.must("dpkg", "-i", inSystem(programs.CoreOS), inSystem(programs.KVM))
+	if out := s.must("dpkg", "--verify", programs.CoreOS, programs.KVM); out != "" {
+		t.Errorf("dpkg --verify: %s", out)
+	}
+	host := strings.TrimSpace(s.must("uname", "-r"))
+	for _, flavor := range []string{"coreos", "kvm"} {
+		out, status := say(flavor)
+		if status != 7 || !strings.Contains(out, "from the pod") {
+			t.Errorf("flavor %s: status %d\n%s", flavor, status, out)
+		}
+		if own := !strings.Contains(out, host); own != (flavor == "kvm") {
+			t.Errorf("flavor %s, on a host with kernel %s:\n%s", flavor, host, out)
+		}
+	}
+	if out := s.must("rkt", "list", "--no-legend"); strings.Count(out, "exited") != 2 {
+		t.Errorf("rkt list:\n%s", out)
+	}
+	s.must("rkt", "gc", "--grace-period=0s")
+
+	// rkt does not go from below them.
+	if out, status := s.try("dpkg", "-r", "rkt"); status == 0 {
+		t.Errorf("rkt went alone:\n%s", out)
+	}
+	if out := s.must("dpkg", "-P", programs.CoreOS, programs.KVM); strings.Contains(out, "warning") {
+		t.Errorf("dpkg -P: %s", out)
+	}
+	if diff := cmp.Diff(before, listing(t, s.path("usr"))); diff != "" {
+		t.Errorf("before (-) and after (+) the flavors:\n%s", diff)
+	}
+	if left := rkt.Leftovers(s.path("var/lib/rkt"), nil); left != nil {
+		t.Errorf("left: %s", strings.Join(left, "\n"))
+	}
+}
+
+// The tarballs of flavors go over rkt's.
+func TestFlavorTarballs(t *testing.T) {
+	needsFlavors(t)
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir := t.TempDir()
+	for _, pkg := range packages() {
+		output(t, "tar", "-xzf", tarball(pkg, "amd64"), "--strip-components=1", "-C", dir)
+	}
+	h := rkt.New(t, rkt.Install{Dir: dir})
+	layout, err := images.Layout()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := h.Rkt("run", "--stage1=coreos", "--net=none", "oci:"+layout+":"+images.Tiny, "--exec=/bin/sh", "--", "-c", "exit 7"); r.Status != 7 {
+		t.Errorf("status %d\n%s", r.Status, r.Stderr)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "share/doc", programs.KVM, "licenses/GPL-2")); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -37,9 +37,11 @@ var made, tool string
 func TestMain(m *testing.M) {
 	if os.Geteuid() == 0 && mmdebstrap() == nil {
 		// Out here is the network from which Debian comes.
-		if _, err := debianRoot(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+		for _, packages := range [][]string{nil, {qemu}} {
+			if _, err := debianRoot(packages...); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
 		}
 	}
 	var err error
@@ -137,17 +139,21 @@ func mmdebstrap() error {
 	return err
 }
 
-// debianRoot is the root of a Debian system with nothing but what every one has; made
-// once, and only read.
-func debianRoot() (string, error) {
-	return cache.Dir("rkt-test-dist", "bookworm-minbase-1", func(dir string) error {
-		out, err := exec.Command("mmdebstrap", "--quiet", "--variant=minbase", "bookworm", dir).CombinedOutput()
+// debianRoot is the root of a Debian system with nothing but what every one has, and
+// the packages named; made once, and only read.
+func debianRoot(packages ...string) (string, error) {
+	key := strings.Join(append([]string{"bookworm-minbase-1"}, packages...), "-")
+	return cache.Dir("rkt-test-dist", key, func(dir string) error {
+		out, err := exec.Command("mmdebstrap", "--quiet", "--variant=minbase", "--include="+strings.Join(packages, ","), "bookworm", dir).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("cannot make a Debian root: mmdebstrap: %w\n%s", err, out)
 		}
 		return os.Chmod(dir, 0o755)
 	})
 }
+
+// qemu is the package that the flavor kvm needs.
+const qemu = "qemu-system-x86"
 
 // needs skips a test where a program is missing.
 func needs(t *testing.T, programs ...string) {
