@@ -325,8 +325,15 @@ func (c *copying) put(p *placer, it *item, dest string, slash bool) error {
 	}
 	p.seen = it.seen
 	if it.archive {
+		// As with BuildKit, the place for it is made as told, but what it has in it
+		// keeps its owners and modes, and says nothing of the place.
+		fd, err := p.directory(to)
+		if err != nil {
+			return notDirectory(to, err)
+		}
+		unix.Close(fd)
 		q := *p
-		q.skip = nil
+		q.skip, q.owner, q.mode, q.replace = nil, nil, nil, true
 		return q.into(it.files, it.match, to)
 	}
 	// A link at the very place is followed, as one on the way is.

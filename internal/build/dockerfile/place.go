@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"github.com/rkt/rkt/internal/build/engine"
 	"github.com/rkt/rkt/internal/failpoint"
 	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/linux/rmtree"
 	"github.com/rkt/rkt/internal/linux/safepath"
 	"github.com/rkt/rkt/internal/linux/userns"
 )
@@ -27,11 +29,14 @@ type placer struct {
 	root  int // descriptor of the tree
 	owner *owner
 	mode  func(mode uint32, directory bool) uint32 // nil keeps the modes
-	skip  *patternmatcher.PatternMatcher
-	links map[[2]uint64]string // where a file with several names was put
-	seen  map[string]seenFile  // what the files must be still; nil is anything
-	met   map[string]bool      // those of seen that were copied
-	warn  func(format string, args ...any)
+	// replace: a directory takes a file's place, and a file a directory's, as in an
+	// archive that is unpacked.
+	replace bool
+	skip    *patternmatcher.PatternMatcher
+	links   map[[2]uint64]string // where a file with several names was put
+	seen    map[string]seenFile  // what the files must be still; nil is anything
+	met     map[string]bool      // those of seen that were copied
+	warn    func(format string, args ...any)
 }
 
 // owner is whom copies belong to.
@@ -192,6 +197,13 @@ func (p *placer) node(f *files, rel, below string, dir int, name string) error {
 		return &os.PathError{Op: "stat", Path: name, Err: err}
 	}
 	oldDir := exists && old.Mode&unix.S_IFMT == unix.S_IFDIR
+	if p.replace && exists && isDir != oldDir {
+		if _, err := rmtree.RemoveAt(dir, name, name); err != nil {
+			return err
+		}
+		p.forget(dir, name)
+		exists, oldDir = false, false
+	}
 	switch {
 	case isDir && exists && !oldDir:
 		return fmt.Errorf("cannot copy directory %q: in the image that is not a directory", rel)
@@ -203,14 +215,28 @@ func (p *placer) node(f *files, rel, below string, dir int, name string) error {
 		if err := unix.Unlinkat(dir, name, 0); err != nil {
 			return &os.PathError{Op: "unlink", Path: name, Err: err}
 		}
-		// It may have been what a name in links is of.
-		clear(p.links)
+		p.forget(dir, name)
 	}
 	if err := p.file(f, rel, dir, name, &st); err != nil {
 		return err
 	}
 	failpoint.Hit("dockerfile/copied")
 	return nil
+}
+
+// forget takes what was in the directory dir by that name out of links, with all
+// that was below it.
+func (p *placer) forget(dir int, name string) {
+	if len(p.links) == 0 {
+		return
+	}
+	where, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", dir))
+	if err != nil {
+		clear(p.links)
+		return
+	}
+	gone := path.Join(where, name)
+	maps.DeleteFunc(p.links, func(_ [2]uint64, at string) bool { return at == gone || strings.HasPrefix(at, gone+"/") })
 }
 
 func (p *placer) skips(f *files, rel, below string, isDir bool) (bool, error) {

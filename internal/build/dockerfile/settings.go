@@ -110,7 +110,15 @@ func (s *stage) arg(c *instructions.ArgCommand) error {
 
 // expose adds ports: 80, 53/udp, 8000-8010/tcp.
 func (s *stage) expose(ports []string) error {
-	for _, word := range ports {
+	var all []string
+	for _, p := range ports { // the one instruction whose words the parser does not expand
+		words, err := s.x.words(p, s.env())
+		if err != nil {
+			return fmt.Errorf("cannot expose %q: %w", p, err)
+		}
+		all = append(all, words...)
+	}
+	for _, word := range all {
 		numbers, proto, ok := strings.Cut(word, "/")
 		if proto = strings.ToLower(proto); !ok {
 			proto = "tcp"

@@ -45,6 +45,11 @@ func (e expander) word(word string, env vars) (string, error) {
 	return s, err
 }
 
+// words expands a word that may become several, or none.
+func (e expander) words(word string, env vars) ([]string, error) {
+	return e.lex.ProcessWords(word, shell.EnvsFromSlice(env))
+}
+
 // plain expands without touching quotes, for here-documents.
 func (e expander) plain(word string, env vars) (string, error) {
 	l := *e.lex
