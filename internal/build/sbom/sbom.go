@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package sbom tells what an image consists of, as an SPDX 2.3 document in JSON:
-// the packages that the databases of dpkg and apk in its root name, and, where
-// there are none, its files with their digests.
+// the packages that the databases of dpkg, apk and rpm in its root name, the
+// modules that its Go programs are made of, and, where there is no database, its
+// files with their digests.
 package sbom
 
 import (
@@ -29,7 +30,10 @@ const maxDatabase = 64 << 20
 
 // Package is an installed package.
 type Package struct {
-	Name, Version, Arch, Source, Supplier, License, Kind string // Kind is deb or apk
+	Name, Version, Arch, Source, Supplier, License string
+	Epoch                                          string   // of an rpm, or ""
+	Kind                                           string   // deb, apk, rpm or golang
+	Files                                          []string // golang: the programs that are made of it
 }
 
 // document is what we write of SPDX 2.3 (spdx.github.io/spdx-spec/v2.3).
@@ -99,13 +103,18 @@ func Write(w io.Writer, s *merge.Stack, name string, created time.Time, creator 
 	if err != nil {
 		return err
 	}
+	databases := slices.ContainsFunc(packages, func(p Package) bool { return p.Kind != "golang" })
+	id, err := distribution(s)
+	if err != nil {
+		return err
+	}
 	root := spdxPackage{ID: "SPDXRef-Image", Name: name, Download: none, Concluded: none, Declared: none, Copyright: none, Purpose: "CONTAINER"}
 	d := document{Version: "SPDX-2.3", License: "CC0-1.0", ID: "SPDXRef-DOCUMENT", Name: name,
 		Creation:      creation{created.UTC().Format(time.RFC3339), []string{"Tool: " + creator}},
 		Relationships: []relationship{{"SPDXRef-DOCUMENT", "DESCRIBES", root.ID}}}
 	for i, p := range packages {
 		x := spdxPackage{ID: fmt.Sprintf("SPDXRef-Package-%d", i+1), Name: p.Name, Version: p.Version, Download: none, Concluded: none, Declared: none, Copyright: none,
-			ExternalRefs: []externalRef{{"PACKAGE-MANAGER", "purl", p.URL()}}}
+			ExternalRefs: []externalRef{{"PACKAGE-MANAGER", "purl", p.URL(id)}}}
 		if p.License != "" {
 			x.Comment = "license as the package says: " + p.License
 		}
@@ -115,10 +124,13 @@ func Write(w io.Writer, s *merge.Stack, name string, created time.Time, creator 
 		if p.Source != "" {
 			x.Source = "built from " + p.Source
 		}
+		if len(p.Files) > 0 {
+			x.Source = "linked into " + strings.Join(p.Files, ", ")
+		}
 		d.Packages = append(d.Packages, x)
 		d.Relationships = append(d.Relationships, relationship{root.ID, "CONTAINS", x.ID})
 	}
-	if len(packages) == 0 {
+	if !databases {
 		if d.Files, err = files(s); err != nil {
 			return err
 		}
@@ -141,19 +153,49 @@ func Write(w io.Writer, s *merge.Stack, name string, created time.Time, creator 
 	return e.Encode(d)
 }
 
-// URL is the package's name among all packages (package-url.org).
-func (p Package) URL() string {
-	escape := strings.NewReplacer("%", "%25", "+", "%2B", ":", "%3A", "~", "~", " ", "%20", "@", "%40", "?", "%3F", "#", "%23").Replace
-	vendor := map[string]string{"deb": "debian", "apk": "alpine"}[p.Kind]
-	u := "pkg:" + p.Kind + "/" + vendor + "/" + escape(p.Name) + "@" + escape(p.Version)
-	if p.Arch != "" {
-		u += "?arch=" + escape(p.Arch)
+// URL is the package's name among all packages (package-url.org), of the
+// distribution id.
+func (p Package) URL(id string) string {
+	escape := strings.NewReplacer("%", "%25", "+", "%2B", ":", "%3A", " ", "%20", "@", "%40", "?", "%3F", "#", "%23", "^", "%5E").Replace
+	u := "pkg:" + p.Kind + "/"
+	if p.Kind != "golang" {
+		if id == "" {
+			id = map[string]string{"deb": "debian", "apk": "alpine", "rpm": "rpm"}[p.Kind]
+		}
+		u += escape(id) + "/"
+	}
+	u += escape(p.Name)
+	if p.Version != "" {
+		u += "@" + escape(p.Version)
+	}
+	sep := "?"
+	for _, q := range []struct{ key, value string }{{"arch", p.Arch}, {"epoch", p.Epoch}} {
+		if q.value != "" {
+			u += sep + q.key + "=" + escape(q.value)
+			sep = "&"
+		}
 	}
 	return u
 }
 
+// distribution is the image's, by its os-release(5); "" if it does not say.
+func distribution(s *merge.Stack) (string, error) {
+	for _, name := range []string{"usr/lib/os-release", "etc/os-release"} { // the latter is a link to the former
+		text, err := read(s, name)
+		if err != nil {
+			return "", err
+		}
+		for line := range strings.Lines(string(text)) {
+			if v, ok := strings.CutPrefix(strings.TrimSpace(line), "ID="); ok {
+				return strings.Trim(v, `"'`), nil
+			}
+		}
+	}
+	return "", nil
+}
+
 // Packages reads the databases of dpkg, with the single files of images that
-// have no whole one, and apk. They are sorted by name.
+// have no whole one, of apk and of rpm, and Go programs. They are sorted by name.
 func Packages(s *merge.Stack) ([]Package, error) {
 	var all []Package
 	status, err := read(s, "var/lib/dpkg/status")
@@ -186,7 +228,15 @@ func Packages(s *merge.Stack) ([]Package, error) {
 		return nil, err
 	}
 	all = append(all, Apk(installed)...)
-	slices.SortFunc(all, func(a, b Package) int { return strings.Compare(a.Name+"\x00"+a.Arch, b.Name+"\x00"+b.Arch) })
+	for _, read := range []func(*merge.Stack) ([]Package, error){rpms, programs} {
+		more, err := read(s)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, more...)
+	}
+	key := func(p Package) string { return strings.Join([]string{p.Kind, p.Name, p.Arch, p.Version}, "\x00") }
+	slices.SortFunc(all, func(a, b Package) int { return strings.Compare(key(a), key(b)) })
 	return all, nil
 }
 
