@@ -443,9 +443,9 @@ func TestCompare(t *testing.T) {
 
 // differences are files in which the two differ for a reason.
 var differences = map[string]map[string]string{
-	"go-cache":         {"tmp": "buildah gives a directory that it makes for another's content the mode 0755, BuildKit that one's"},
-	"special":          {"tree/sgid": "buildah takes the set-group-ID bit from files of the context, BuildKit does not"},
-	"node-app":         {"usr/src": "buildah makes the working directory when something is copied there, and gives it to whom that belongs", "usr/src/app": "likewise"},
-	"etcd-config":      {"var/lib/etcd/member": "buildah undoes what RUN does in the base's volumes, BuildKit does not"},
-	"metadata":         {"relative": "buildah makes a working directory only when something runs in it", "up": "likewise"},
+	"go-cache":    {"tmp": "buildah gives a directory that it makes for another's content the mode 0755, BuildKit that one's"},
+	"special":     {"tree/sgid": "buildah takes the set-group-ID bit from files of the context, BuildKit does not"},
+	"node-app":    {"usr/src": "buildah makes the working directory when something is copied there, and gives it to whom that belongs", "usr/src/app": "likewise"},
+	"etcd-config": {"var/lib/etcd/member": "buildah undoes what RUN does in the base's volumes, BuildKit does not"},
+	"metadata":    {"relative": "buildah makes a working directory only when something runs in it", "up": "likewise"},
 }
