@@ -15,6 +15,7 @@ import (
 
 	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/linux/cgroup"
+	"github.com/rkt/rkt/internal/linux/pidfd"
 	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/stage1/contract"
 	"github.com/rkt/rkt/internal/stage1/machine"
@@ -98,11 +99,37 @@ func (s *Start) forget(dir string) (finish func() error) {
 	}
 	if pid := s.machineState.pid; pid > 0 { // it may not know the pod yet
 		s.machineState.pid = 0
-		if status, err := wait.For(pid); err != nil || status != 0 {
+		late := endWithin(pid, lastMoment)
+		if status, err := wait.For(pid); !late && (err != nil || status != 0) {
 			return func() error { return err }
 		}
 	}
 	return machine.Unregister(s.program, dir)
+}
+
+// lastMoment is how long the end of a pod waits for its registration to be done.
+// Whether it was then does not matter: who is not known is forgotten as well.
+const lastMoment = time.Second
+
+// endWithin kills a child that has not ended after a time, and tells whether it did.
+// The child is not reaped.
+func endWithin(pid int, limit time.Duration) (killed bool) {
+	fd, err := pidfd.Open(pid)
+	if err != nil || fd < 0 {
+		return false
+	}
+	defer unix.Close(fd)
+	for begun := time.Now(); ; {
+		left := limit - time.Since(begun)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, max(0, int(left.Milliseconds())))
+		switch {
+		case err == unix.EINTR:
+		case err != nil || n > 0:
+			return false
+		default:
+			return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil
+		}
+	}
 }
 
 // machineToRun is what `run` has to know of that. A flavor that starts the pod

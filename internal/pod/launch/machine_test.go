@@ -39,3 +39,24 @@ func TestForgetAfterTheRegistrationEnded(t *testing.T) {
 		}
 	}
 }
+
+// TestForgetSlowly: a registration that does not come to its end is not waited for,
+// and the pod is forgotten all the same.
+func TestForgetSlowly(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "program", "#!/bin/sh\necho \"$1\" >told\n", 0o755)
+	child, err := syscall.ForkExec("/bin/sleep", []string{"sleep", "3600"}, &syscall.ProcAttr{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Start{machineState: machineState{program: filepath.Join(dir, "program"), pid: child}}
+	if err := s.forget(dir)(); err != nil {
+		t.Error(err)
+	}
+	if told, err := os.ReadFile(filepath.Join(dir, "told")); err != nil || string(told) != "unregister\n" {
+		t.Errorf("the program was told %q (%v)", told, err)
+	}
+	if err := unix.Kill(child, 0); err != unix.ESRCH {
+		t.Errorf("the registration goes on (%v)", err)
+	}
+}

@@ -23,7 +23,7 @@ import (
 // to stop the unit. So a pod is not registered, and the error is ErrNotHere, if
 // others than it are in the unit, and if that is a user's session.
 func Register(id pod.UUID, leader, process int, class string) error {
-	b, err := connect()
+	b, err := connect(patience)
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func Register(id pod.UUID, leader, process int, class string) error {
 
 // Unregister has machined forget the pod. One that it does not know is fine.
 func Unregister(id pod.UUID) error {
-	b, err := connect()
+	b, err := connect(brief)
 	if err != nil {
 		return err
 	}

@@ -20,8 +20,12 @@ import (
 	"github.com/rkt/rkt/internal/pod"
 )
 
-// patience bounds all that is said to the bus for one pod.
-const patience = 5 * time.Second
+// How long somebody on the bus is waited for: patience bounds all that is said while
+// a pod starts or lives, brief what its end waits for.
+const (
+	patience = 5 * time.Second
+	brief    = 2 * time.Second
+)
 
 // ErrNotHere says that there is nobody to ask, or that the pod is not to be known
 // to them. It is no fault.
@@ -57,9 +61,10 @@ type bus struct {
 	system bool // the manager at the other end is the system's
 }
 
-// connect connects to the system's bus; without one it fails with ErrNotHere.
-func connect() (*bus, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+// connect connects to the system's bus, for at most limit; without a bus it fails
+// with ErrNotHere.
+func connect(limit time.Duration) (*bus, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	c, err := dbus.ConnectSystemBus(dbus.WithContext(ctx))
 	if err != nil {
 		cancel()
