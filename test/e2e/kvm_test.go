@@ -229,6 +229,44 @@ func TestKVMApps(t *testing.T) {
 	h.Gone()
 }
 
+// TestKVMDisk: on a host without virtiofsd each app's root is a disk with all that is
+// in it, what is written stays in the machine, and what cannot be shared is refused.
+func TestKVMDisk(t *testing.T) {
+	h := kvmHost(t)
+	if _, err := exec.LookPath("mkfs.erofs"); err != nil {
+		t.Skip("needs mkfs.erofs")
+	}
+	id := tinyID(t, h)
+	without := func(args ...string) rkt.Result {
+		t.Helper()
+		script := "mount --bind /dev/null /usr/lib/qemu/virtiofsd && exec \"$@\""
+		words := append([]string{"unshare", "--mount", "/bin/sh", "-c", script, "sh", install.Bin("rkt"), "--dir=" + h.Dir, "run", "--net=none"}, args...)
+		return h.Shell("exec '" + strings.Join(words, "' '") + "'")
+	}
+	all := `find / -xdev -path /dev -prune -o -path /etc/resolv.conf -prune -o -path /etc/hosts -prune -o -exec stat -c "%n %u %g %a %F %h %Y" {} + | sort | grep -v "^/[a-z]* 0 0 755 directory\|^/ "; find / -xdev -type f -path "/srv/*" -exec cat {} + ; exit 7`
+	same := []string{id, "--exec=/bin/sh", "--", "-c", all}
+	want := h.Rkt(append([]string{"run", "--net=none"}, same...)...)
+	if got := without(append([]string{"--stage1-name=kvm"}, same...)...); got.Status != 7 || got.Stdout != want.Stdout || len(got.Stdout) < 1000 {
+		t.Errorf("status %d, %d bytes and %d of native\n%s\nnative\n%s\n%s", got.Status, len(got.Stdout), len(want.Stdout), got.Stdout, want.Stdout, got.Stderr)
+	}
+	r := without("--stage1-name=kvm", id, "--name=one", "--user=12", "--readonly-rootfs", "--exec=/bin/sh", "--", "-c", "echo x >/tmp/x || echo refused; id -u; sleep 1", "---",
+		id, "--name=two", "--exec=/bin/sh", "--", "-c", "cat /srv/content; echo x >/srv/content; cat /srv/content")
+	for _, line := range []string{"refused\n", "12\n", "from the image\nx\n"} {
+		if !strings.Contains(r.Stdout, line) || r.Status != 0 {
+			t.Errorf("two apps: status %d, %q\n%s", r.Status, r.Stdout, r.Stderr)
+		}
+	}
+	for want, args := range map[string][]string{
+		"cannot share volume": {"--volume=v,kind=empty", id, "--mount=volume=v,target=/v"},
+		"cannot write":        {id, "--stdout=log"},
+	} {
+		if r := without(append([]string{"--stage1-name=kvm"}, args...)...); r.Status != 254 || !strings.Contains(r.Stderr, want) {
+			t.Errorf("%q: status %d, %q", want, r.Status, r.Stderr)
+		}
+	}
+	h.Gone()
+}
+
 // TestKVMRefuses: what kvm cannot do is refused before anything starts, and so is
 // all of it without the guest's kernel.
 func TestKVMRefuses(t *testing.T) {

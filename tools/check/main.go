@@ -88,7 +88,7 @@ func run(only string, list, install bool, fuzztime time.Duration) error {
 // compressors.
 var packages = []string{
 	"attr", "bind9-dnsutils", "buildah", "bzip2", "containerd", "cpio", "crun", "docker-registry", "etcd-client", "etcd-server", "fish", "gcc", "git", "gnupg", "groff-base", "isal", "jq",
-	"lz4", "qemu-system-common", "qemu-system-x86", "libc6-dev", "libcap2-bin", "libseccomp-dev", "lintian", "mmdebstrap", "nginx-light", "openssh-client", "openssl", "pigz", "podman", "rpm", "rpm2cpio", "runc", "skopeo",
+	"erofs-utils", "lz4", "qemu-system-common", "qemu-system-x86", "libc6-dev", "libcap2-bin", "libseccomp-dev", "lintian", "mmdebstrap", "nginx-light", "openssh-client", "openssl", "pigz", "podman", "rpm", "rpm2cpio", "runc", "skopeo",
 	"systemd-container", "umoci", "xz-utils", "zstd", "busybox-static", "apparmor", "containernetworking-plugins", "iptables", "procps", "iproute2", "nftables", "python3-minimal", "passt", "slirp4netns", "uidmap", "util-linux", "zsh",
 }
 

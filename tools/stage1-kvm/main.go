@@ -55,6 +55,9 @@ func run(out, arch, linux, debs string) (err error) {
 // in.
 var modules = []string{"virtio_pci", "virtio_console", "virtiofs", "virtio_net"}
 
+// diskModules are what it needs beside them on a host that shares no files.
+var diskModules = []string{"virtio_blk", "erofs", "overlay"}
+
 // signature ends a module that is signed (Documentation/admin-guide/module-signing.rst).
 // Nothing in the guest asks for it, and to verify it takes a quarter of a boot under
 // emulation.
@@ -83,13 +86,21 @@ func Make(dir, arch, linux string) error {
 	if err != nil {
 		return err
 	}
+	all, err := kernel.Modules(linux, append(modules[:len(modules):len(modules)], diskModules...)...)
+	if err != nil {
+		return err
+	}
 	var a kernel.Archive
-	for _, d := range []string{"dev", "modules"} {
+	for _, d := range []string{"dev", "modules", "disks"} {
 		a.Add(d, 0o040755, nil)
 	}
 	a.Add("init", 0o100755, init)
-	for i, m := range list {
-		a.Add(fmt.Sprintf("modules/%02d-%s.ko", i, m.Name), 0o100644, unsigned(m.Text))
+	for i, m := range all {
+		dir := "modules"
+		if i >= len(list) {
+			dir = "disks"
+		}
+		a.Add(fmt.Sprintf("%s/%02d-%s.ko", dir, i, m.Name), 0o100644, unsigned(m.Text))
 	}
 	files, err := provenance(linux)
 	if err != nil {

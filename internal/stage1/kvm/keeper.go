@@ -105,8 +105,13 @@ func Keep(args []string) (int, error) {
 		}
 		m.Taps = append(m.Taps, vmm.Tap{File: descriptor(keeperTaps + i), MAC: rest[0], MTU: mtu})
 	}
-	var server int
-	if server, m.Share, err = vmm.ServeFiles(dir+"/"+shareDir, shareSocket); err != nil {
+	server := -1
+	if vmm.ServesFiles() {
+		server, m.Share, err = vmm.ServeFiles(dir+"/"+shareDir, shareSocket)
+	} else {
+		m.Disks, err = makeDisks(doc, dir)
+	}
+	if err != nil {
 		return 0, err
 	}
 	pid, err := vmm.Start(vmm.QEMU{}, m)
@@ -114,7 +119,9 @@ func Keep(args []string) (int, error) {
 		return 0, err
 	}
 	for _, f := range []*os.File{m.Control, m.Console, m.Share} {
-		f.Close() // else nobody would see the machine's end
+		if f != nil {
+			f.Close() // else nobody would see the machine's end
+		}
 	}
 	// As the namespace's first process it gets what others leave behind.
 	for {

@@ -21,6 +21,7 @@ import (
 	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/stage1/appinit/poddir"
 	"github.com/rkt/rkt/internal/stage1/contract"
+	"github.com/rkt/rkt/internal/stage1/kvm/vmm"
 	"github.com/rkt/rkt/internal/stage1/kvm/wire"
 )
 
@@ -162,6 +163,10 @@ func (r *runner) boot(try try, group int) (*machine, error) {
 		m.lost <- l.hear(wire.NewReader(endpoint(control.Fd()), wire.MaxPayload))
 		runtime.KeepAlive(control)
 	}()
+	limit := try.limit
+	if !vmm.ServesFiles() {
+		limit += diskLimit
+	}
 	select {
 	case g := <-l.greeted:
 		if g.Version == wire.Version {
@@ -172,12 +177,15 @@ func (r *runner) boot(try try, group int) (*machine, error) {
 	case err = <-m.lost:
 		_, err = r.gone(0, err)
 		return nil, err
-	case <-time.After(try.limit):
-		err = r.console.explain(fmt.Errorf("cannot run pod %s: its virtual machine did not come up within %v (%s)", r.doc.UUID, try.limit, try.accelerator))
+	case <-time.After(limit):
+		err = r.console.explain(fmt.Errorf("cannot run pod %s: its virtual machine did not come up within %v (%s)", r.doc.UUID, limit, try.accelerator))
 	}
 	_, _ = r.end()
 	return nil, err
 }
+
+// diskLimit is how long the making of disks may take.
+const diskLimit = 5 * time.Minute
 
 // printTimes says how long the parts of a boot took: what is not the guest's own is
 // that of the machine's programs.
@@ -259,7 +267,7 @@ type lostError struct{ error }
 
 func (r *runner) live(m *machine, pod *session) (int, error) {
 	l := m.link
-	boot := wire.Machine{Pod: string(guestDocument(r.doc).Encode()), Time: time.Now().UnixNano(), Logs: logged(r.doc)}
+	boot := wire.Machine{Pod: string(guestDocument(r.doc).Encode()), Time: time.Now().UnixNano(), Logs: logged(r.doc), Disks: !vmm.ServesFiles()}
 	r.network.describe(&boot)
 	if err := l.w.Write(wire.Frame{Kind: wire.Boot, Payload: boot.Encode()}); err != nil {
 		return 0, &lostError{<-m.lost}

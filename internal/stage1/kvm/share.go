@@ -11,10 +11,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/hint"
 	"github.com/rkt/rkt/internal/linux/mount"
 	"github.com/rkt/rkt/internal/linux/overlay"
 	"github.com/rkt/rkt/internal/stage1/appinit"
 	"github.com/rkt/rkt/internal/stage1/contract"
+	"github.com/rkt/rkt/internal/stage1/kvm/vmm"
 	"github.com/rkt/rkt/internal/stage1/kvm/wire"
 )
 
@@ -62,6 +64,9 @@ func layShare(doc *contract.Pod) error {
 		}
 		for j := range app.Mounts {
 			if m := &app.Mounts[j]; !m.Keep {
+				if !vmm.ServesFiles() {
+					return needsServer(fmt.Sprintf("share volume %q", m.Volume))
+				}
 				if err := layVolume(m, volumePath(shareDir, number)); err != nil {
 					return fmt.Errorf("cannot open volume %q: %w", m.Volume, err)
 				}
@@ -71,6 +76,9 @@ func layShare(doc *contract.Pod) error {
 	}
 	if !logged(doc) {
 		return nil
+	}
+	if !vmm.ServesFiles() {
+		return needsServer("write the apps' logs")
 	}
 	if err := os.MkdirAll(contract.LogDir, 0o700); err != nil {
 		return fmt.Errorf("cannot open the apps' logs: %w", err)
@@ -86,6 +94,31 @@ func layShare(doc *contract.Pod) error {
 		return fmt.Errorf("cannot open the apps' logs: %w", err)
 	}
 	return nil
+}
+
+// needsServer refuses what takes a server of files.
+func needsServer(what string) error {
+	return hint.Wrap(fmt.Errorf("cannot %s with the virtual machine: there is no virtiofsd", what), "install it: Debian 12 has it in qemu-system-common, later ones in virtiofsd")
+}
+
+// maxDisks is how many apps a machine without a server of files may have.
+const maxDisks = 16
+
+// makeDisks makes a disk of each app's root, for a host without a server of files.
+// What an app writes is then in the guest's memory, and lost with it.
+func makeDisks(doc *contract.Pod, dir string) (disks []vmm.Disk, err error) {
+	if len(doc.Apps) > maxDisks {
+		return nil, fmt.Errorf("cannot run pod %s: without virtiofsd a virtual machine has %d apps at most", doc.UUID, maxDisks)
+	}
+	for i := range doc.Apps {
+		name := doc.Apps[i].Name
+		f, err := vmm.MakeDisk(filepath.Join(dir, shareDir, wire.Roots, name), filepath.Join(dir, contract.PrivateDir, wire.Disk(i)))
+		if err != nil {
+			return nil, fmt.Errorf("cannot give app %q its root: %w", name, err)
+		}
+		disks = append(disks, vmm.Disk{File: f, Serial: wire.Disk(i)})
+	}
+	return disks, nil
 }
 
 func volumePath(share string, number int) string {

@@ -22,6 +22,7 @@ const (
 	podDir    = "/pod"     // the pod's directory
 	self      = "/init"    // this program
 	moduleDir = "/modules" // in the initramfs: the kernel's modules, to be loaded in the order of their names
+	diskDir   = "/disks"   // there as well: those for machines with disks
 )
 
 // prepare makes of a kernel with an initramfs what programs expect.
@@ -141,14 +142,21 @@ func setUp(m *wire.Machine) error {
 	if err := unix.ClockSettime(unix.CLOCK_REALTIME, &t); err != nil {
 		return fmt.Errorf("cannot set the time: %w", err)
 	}
-	if err := unix.Mount(wire.ShareTag, wire.Share, "virtiofs", unix.MS_NODEV, ""); err != nil {
-		return fmt.Errorf("cannot mount what the host shares: %w", err)
+	if !m.Disks {
+		if err := unix.Mount(wire.ShareTag, wire.Share, "virtiofs", unix.MS_NODEV, ""); err != nil {
+			return fmt.Errorf("cannot mount what the host shares: %w", err)
+		}
 	}
 	if err := os.WriteFile(podDir+"/"+contract.File, []byte(m.Pod+"\n"), 0o600); err != nil {
 		return err
 	}
 	if err := os.WriteFile(podDir+"/"+contract.EventsFile, nil, 0o644); err != nil {
 		return err
+	}
+	if m.Disks {
+		if err := mountDisks(); err != nil {
+			return err
+		}
 	}
 	if m.Logs {
 		logs := podDir + "/" + contract.LogDir

@@ -85,6 +85,12 @@ func (QEMU) Command(m *Machine) (program string, argv []string, files []*os.File
 	if m.Share != nil {
 		add("-chardev", "socket,id=share,fd="+fd(m.Share), "-device", "vhost-user-fs-pci,chardev=share,queue-size=1024,tag="+m.ShareTag)
 	}
+	for i, d := range m.Disks {
+		set := strconv.Itoa(i + 1)
+		add("-add-fd", "fd="+fd(d.File)+",set="+set)
+		add("-blockdev", "driver=raw,read-only=on,node-name=disk"+set+",file.driver=file,file.locking=off,file.filename=/dev/fdset/"+set)
+		add("-device", "virtio-blk-pci,drive=disk"+set+",serial="+d.Serial)
+	}
 	for i, t := range m.Taps {
 		id := "net" + strconv.Itoa(i)
 		add("-netdev", "tap,id="+id+",fd="+fd(t.File))

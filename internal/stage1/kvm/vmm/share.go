@@ -19,6 +19,12 @@ func sharePaths() []string {
 	return []string{"/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd", "/usr/lib/virtiofsd", "/usr/bin/virtiofsd"}
 }
 
+// ServesFiles tells whether ServeFiles can.
+func ServesFiles() bool {
+	_, ok := find(sharePaths())
+	return ok
+}
+
 // ServeFiles starts virtiofsd for one directory, at socket, which it makes, and
 // returns its pid, which is the caller's to wait for, and a connection for
 // Machine.Share. It confines itself: namespaces of its own with the directory as

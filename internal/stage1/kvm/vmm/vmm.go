@@ -11,6 +11,7 @@
 //	Share         vhost-user-fs-pci         --fs                     none: refuse a pod that
 //	                                                                 needs one, or roots as
 //	                                                                 block images
+//	Disks         virtio-blk-pci            --disk                   drives
 //	Taps          -netdev tap,fds=          --net fd=                network-interfaces, by
 //	                                                                 the tap's name
 //	Memory, CPUs  -m, -smp                  --memory, --cpus         machine-config
@@ -43,11 +44,19 @@ type Machine struct {
 	// one of name ShareTag; nil for none.
 	Share    *os.File
 	ShareTag string
-	Taps     []Tap
+	// Disks are files that the guest reads as disks, by their serial numbers.
+	Disks []Disk
+	Taps  []Tap
 	// Empty is an empty directory, which becomes the program's root once it has
 	// opened all; User is whom it runs as then.
 	Empty string
 	User  uint32
+}
+
+// A Disk is a file that the guest may read.
+type Disk struct {
+	File   *os.File
+	Serial string
 }
 
 // A Tap is a network interface of the guest's: the descriptor of a tap device.

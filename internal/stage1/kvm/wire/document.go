@@ -19,6 +19,8 @@ type Machine struct {
 	Time int64 `json:"time"`
 	// Logs: the share has a directory for the apps' logs.
 	Logs bool `json:"logs,omitempty"`
+	// Disks: the apps' roots are on disks (Disk), and nothing is shared.
+	Disks bool `json:"disks,omitempty"`
 	// Interfaces are those of the pod's network, whose hardware addresses tell
 	// which is which.
 	Interfaces []Interface `json:"interfaces,omitempty"`
@@ -73,6 +75,7 @@ func (m *Machine) Encode() []byte {
 	w.Key("pod").String(m.Pod)
 	w.Key("time").Int(m.Time)
 	w.OptBool("logs", m.Logs)
+	w.OptBool("disks", m.Disks)
 	plainjson.OptEach(w, "interfaces", m.Interfaces, func(i *Interface, w *plainjson.Writer) {
 		w.Begin('{')
 		w.Key("mac").String(i.MAC)
@@ -106,6 +109,8 @@ func DecodeMachine(b []byte) (m Machine, err error) {
 			m.Time = r.Int64()
 		case "logs":
 			m.Logs = r.Bool()
+		case "disks":
+			m.Disks = r.Bool()
 		case "interfaces":
 			m.Interfaces = plainjson.List(r, readInterface)
 		case "routes":
