@@ -26,9 +26,10 @@ func TestMain(m *testing.M) {
 			g := wire.Greeting{Version: wire.Version}
 			_ = wire.NewWriter(endpoint(keeperControl)).Write(wire.Frame{Kind: wire.Hello, Payload: g.Encode()})
 		}
-		for {
+		for os.Args[2] != "none" {
 			time.Sleep(time.Hour)
 		}
+		os.Exit(keeperFailed)
 	}
 	os.Exit(m.Run())
 }
@@ -84,6 +85,16 @@ func TestMachineHangs(t *testing.T) {
 	}
 	if _, err := r.end(); err != nil {
 		t.Error(err)
+	}
+	// A keeper that fails says nothing of KVM.
+	if err := os.Remove(foundFile); err != nil {
+		t.Fatal(err)
+	}
+	if m, err = r.comeUp([]try{{"none", time.Minute, true}, {vmm.TCG, time.Minute, false}}, 0); err == nil || !strings.Contains(err.Error(), "status 254") {
+		t.Errorf("a keeper that fails is %v, %v", m, err)
+	}
+	if _, err := os.Stat(foundFile); err == nil {
+		t.Error("that was remembered")
 	}
 	// With nothing else to try, that is the pod's end.
 	if m, err = r.comeUp([]try{{vmm.KVM, limit, false}}, 0); err == nil || !strings.Contains(err.Error(), "did not come up within 500ms (kvm)") {

@@ -123,6 +123,10 @@ func (r *runner) comeUp(list []try, group int) (m *machine, err error) {
 	for _, try := range list {
 		began := time.Now()
 		m, err = r.boot(try, group)
+		var refused *refusedError
+		if errors.As(err, &refused) {
+			return nil, err
+		}
 		if again := try.found(err == nil, time.Since(began)); err == nil || !again || r.isStopping() {
 			break
 		}
@@ -224,8 +228,18 @@ func (r *runner) gone(status int, cause error) (int, error) {
 	case end == 128+int(unix.SIGKILL):
 		return end, errKilled
 	}
-	return 0, r.console.explain(fmt.Errorf("cannot run pod %s: its virtual machine has ended with status %d", r.doc.UUID, end))
+	err = r.console.explain(fmt.Errorf("cannot run pod %s: its virtual machine has ended with status %d", r.doc.UUID, end))
+	if end == keeperFailed {
+		err = &refusedError{err}
+	}
+	return 0, err
 }
+
+// keeperFailed is the status of a keeper that could not do its part, and has said why.
+const keeperFailed = 254
+
+// refusedError is of a keeper that failed: nothing is learned of the accelerator.
+type refusedError struct{ error }
 
 // errKilled is a machine that `stop --force`, or somebody else, has killed.
 var errKilled = errors.New("the virtual machine was killed")
