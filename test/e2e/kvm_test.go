@@ -243,15 +243,15 @@ func TestKVMDisk(t *testing.T) {
 		words := append([]string{"unshare", "--mount", "/bin/sh", "-c", script, "sh", install.Bin("rkt"), "--dir=" + h.Dir, "run", "--net=none"}, args...)
 		return h.Shell("exec '" + strings.Join(words, "' '") + "'")
 	}
-	all := `find / -xdev -path /dev -prune -o -path /etc/resolv.conf -prune -o -path /etc/hosts -prune -o -exec stat -c "%n %u %g %a %F %h %Y" {} + | sort | grep -v "^/[a-z]* 0 0 755 directory\|^/ "; find / -xdev -type f -path "/srv/*" -exec cat {} + ; exit 7`
+	all := `find / -xdev -path /dev -prune -o -path /proc -prune -o -path /sys -prune -o -path /tmp -prune -o -path /etc/resolv.conf -prune -o -path /etc/hosts -prune -o -exec stat -c "%n %u %g %a %F %h %Y" {} + | sort | grep -v "^/[a-z]* 0 0 755 directory\|^/ "; find / -xdev -type f -path "/srv/*" -exec cat {} + ; exit 7`
 	same := []string{id, "--exec=/bin/sh", "--", "-c", all}
 	want := h.Rkt(append([]string{"run", "--net=none"}, same...)...)
 	if got := without(append([]string{"--stage1-name=kvm"}, same...)...); got.Status != 7 || got.Stdout != want.Stdout || len(got.Stdout) < 1000 {
 		t.Errorf("status %d, %d bytes and %d of native\n%s\nnative\n%s\n%s", got.Status, len(got.Stdout), len(want.Stdout), got.Stdout, want.Stdout, got.Stderr)
 	}
 	r := without("--stage1-name=kvm", id, "--name=one", "--user=12", "--readonly-rootfs", "--exec=/bin/sh", "--", "-c", "echo x >/tmp/x || echo refused; id -u; sleep 1", "---",
-		id, "--name=two", "--exec=/bin/sh", "--", "-c", "cat /srv/content; echo x >/srv/content; cat /srv/content")
-	for _, line := range []string{"refused\n", "12\n", "from the image\nx\n"} {
+		id, "--name=two", "--exec=/bin/sh", "--", "-c", "cat /srv/content; echo x >/srv/content; echo now $(cat /srv/content)")
+	for _, line := range []string{"refused\n", "12\n", "from the image\n", "now x\n"} {
 		if !strings.Contains(r.Stdout, line) || r.Status != 0 {
 			t.Errorf("two apps: status %d, %q\n%s", r.Status, r.Stdout, r.Stderr)
 		}
