@@ -79,6 +79,25 @@ func TestMemoryLimit(t *testing.T) {
 			}
 		})
 	}
+	// A request is where the kernel has it, at the app's level and, for want of one of
+	// its own, at the pod's.
+	homes, err := cgroup.Homes([]string{"memory"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, uuid := startTiny(t, h, nil, []string{"--name=x", "--memory=limit=64M,request=16M"}, "echo ready; sleep 60")
+	for _, dir := range []string{"", "/x"} {
+		dir = homes["memory"] + "/rkt-" + uuid + dir
+		low, err := os.ReadFile(dir + "/memory.low")
+		if err != nil {
+			low, err = os.ReadFile(dir + "/memory.soft_limit_in_bytes")
+		}
+		if got := strings.TrimSpace(string(low)); err != nil || got != "16000000" && got != "15998976" { // whole pages
+			t.Errorf("%s asks for %q (%v)", dir, got, err)
+		}
+	}
+	h.Must("stop", "--force", uuid)
+	p.Wait()
 }
 
 // TestPIDsLimit: a fork too many fails; the pod's limit holds for its apps
