@@ -10,10 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -140,7 +142,7 @@ func (c *copying) unpackLast(ctx context.Context) error {
 		if it.directory || it.archive {
 			continue
 		}
-		is, err := it.files.isArchive(it.match.real)
+		is, err := c.isArchive(ctx, it)
 		if err != nil {
 			return err
 		}
@@ -151,41 +153,65 @@ func (c *copying) unpackLast(ctx context.Context) error {
 	return nil
 }
 
-// isArchive says whether a file is a tar, compressed or not.
-func (f *files) isArchive(rel string) (bool, error) {
-	st, err := f.stat(rel)
+// isArchive says whether a file is a tar, compressed or not: by its content alone,
+// as with Docker. What is compressed is looked at by the helper.
+func (c *copying) isArchive(ctx context.Context, it *item) (bool, error) {
+	st, err := it.files.stat(it.match.real)
 	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return false, err
 	}
-	r, err := f.open(rel)
+	r, err := it.files.open(it.match.real)
 	if err != nil {
 		return false, err
 	}
 	defer r.Close()
-	head := make([]byte, 512)
-	n, err := io.ReadFull(r, head)
-	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
+	var h head
+	if _, err := io.Copy(&h, r); err != nil && !errors.Is(err, errEnough) {
 		return false, err
 	}
-	head = head[:n]
 	for _, magic := range []string{"\x1f\x8b\x08", "BZh", "\xfd7zXZ\x00", "\x28\xb5\x2f\xfd"} {
-		if bytes.HasPrefix(head, []byte(magic)) {
-			return f.tarInside(rel, head), nil
+		if bytes.HasPrefix(h, []byte(magic)) {
+			h = nil
+			err := fetch.Plain(ctx, c.s.b.o.Fetch.Helper, r, &h)
+			switch {
+			case ctx.Err() != nil:
+				return false, errOther
+			case errors.Is(err, fs.ErrNotExist): // the helper
+				return false, err
+			}
+			break // what is no such stream after all is a file like others
 		}
 	}
-	return len(head) == 512 && (bytes.HasPrefix(head[257:], []byte("ustar"))), nil
+	return h.isTar(), nil
 }
 
-// tarInside guesses by the name whether what is compressed is a tar: a single file
-// that is compressed stays as it is.
-func (f *files) tarInside(rel string, _ []byte) bool {
-	name := strings.ToLower(path.Base(rel))
-	for _, end := range []string{".tgz", ".tbz", ".tbz2", ".txz", ".tzst"} {
-		if strings.HasSuffix(name, end) {
-			return true
+// head keeps the first block of a tar, if it is one.
+type head []byte
+
+var errEnough = errors.New("that is enough")
+
+func (h *head) Write(p []byte) (int, error) {
+	const block = 512
+	*h = append(*h, p[:min(len(p), block-len(*h))]...)
+	if len(*h) == block {
+		return len(p), errEnough
+	}
+	return len(p), nil
+}
+
+// isTar looks at the checksum, which all forms of tar have.
+func (h head) isTar() bool {
+	if len(h) < 512 {
+		return false
+	}
+	sum := int64(' ') * 8
+	for i, b := range h {
+		if i < 148 || i >= 156 {
+			sum += int64(b)
 		}
 	}
-	return strings.Contains(name, ".tar.")
+	want, err := strconv.ParseInt(strings.Trim(string(h[148:156]), " \x00"), 8, 64)
+	return err == nil && want == sum
 }
 
 // unpack replaces an item by its content. It is unpacked by the helper, and only

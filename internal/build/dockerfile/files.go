@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
@@ -31,7 +32,7 @@ type files struct {
 	name string
 	// dir is the root's path, for the cache of digests; "" if there is none.
 	dir    string
-	ignore *patternmatcher.PatternMatcher // nil ignores nothing
+	ignore *ignored // nil ignores nothing
 	// owned: owners mean something. What is in a context belongs to whoever builds.
 	owned bool
 	cache *cache.Cache
@@ -59,7 +60,7 @@ func openContext(dir, dockerfile string, inContext bool, c *cache.Cache) (*files
 
 // readIgnore reads NAME.dockerignore beside the Dockerfile, or .dockerignore in
 // the context. What is found in the context is not followed out of it.
-func readIgnore(dir, dockerfile string, inContext bool) (*patternmatcher.PatternMatcher, error) {
+func readIgnore(dir, dockerfile string, inContext bool) (*ignored, error) {
 	for i, p := range []string{dockerfile + ".dockerignore", filepath.Join(dir, ".dockerignore")} {
 		open := os.Open
 		if inContext || i > 0 {
@@ -77,12 +78,25 @@ func readIgnore(dir, dockerfile string, inContext bool) (*patternmatcher.Pattern
 		if err == nil {
 			var m *patternmatcher.PatternMatcher
 			if m, err = patternmatcher.New(patterns); err == nil {
-				return m, nil
+				return &ignored{m: m}, nil
 			}
 		}
 		return nil, fmt.Errorf("cannot read the ignore file %s: %w", p, err)
 	}
 	return nil, nil
+}
+
+// ignored is what an ignore file says. The stages of a build ask it at the same time,
+// which the matcher does not bear.
+type ignored struct {
+	mu sync.Mutex
+	m  *patternmatcher.PatternMatcher
+}
+
+func (i *ignored) hides(rel string) (bool, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.m.MatchesOrParentMatches(rel)
 }
 
 // hidden says whether the ignore file hides rel, and whether something in it may
@@ -91,8 +105,21 @@ func (f *files) hidden(rel string) (hidden, open bool, err error) {
 	if f.ignore == nil || rel == "" {
 		return false, true, nil
 	}
-	hidden, err = f.ignore.MatchesOrParentMatches(rel)
-	return hidden, !hidden || f.ignore.Exclusions(), err
+	hidden, err = f.ignore.hides(rel)
+	return hidden, !hidden || f.ignore.m.Exclusions(), err
+}
+
+// visible says whether something is there for who may not see what the ignore file
+// hides; on the way to something else a hidden directory may be.
+func (f *files) visible(rel string, last bool) (bool, error) {
+	hidden, open, err := f.hidden(rel)
+	if err != nil || !hidden || !open {
+		return err == nil && !hidden, err
+	}
+	if !last {
+		return true, nil
+	}
+	return f.shows(rel)
 }
 
 // find resolves a path of COPY or ADD, with *, ? and […] in its components, to
@@ -157,18 +184,14 @@ func (f *files) step(at match, name string, last bool) (match, bool, error) {
 		return m, false, nil
 	}
 	m.real = strings.Join(real, "/")
-	hidden, open, err := f.hidden(m.asked)
-	if err != nil {
-		return m, false, err
-	}
-	if hidden && (!open || last) {
-		if !open {
-			return m, false, nil
+	// A link must be there itself, and so must what it leads to.
+	if link := path.Join(at.real, name); link != m.real {
+		if hidden, _, err := f.hidden(link); err != nil || hidden {
+			return m, false, err
 		}
-		some, err := f.shows(m.real)
-		return m, some, err
 	}
-	return m, true, nil
+	ok, err := f.visible(m.real, last)
+	return m, ok, err
 }
 
 // names are those in the directory that fit pattern.

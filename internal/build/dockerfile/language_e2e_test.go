@@ -143,7 +143,19 @@ func archive(t *testing.T, files map[string]string) string {
 	t.Helper()
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
-	w := tar.NewWriter(z)
+	if _, err := z.Write([]byte(tarball(t, files))); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func tarball(t *testing.T, files map[string]string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
 	for _, name := range sortedKeys(files) {
 		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o640, Uid: 5, Gid: 6, Size: int64(len(files[name])), Typeflag: tar.TypeReg}); err != nil {
 			t.Fatal(err)
@@ -153,9 +165,6 @@ func archive(t *testing.T, files map[string]string) string {
 		}
 	}
 	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()
