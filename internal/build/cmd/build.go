@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,6 +28,7 @@ import (
 	"github.com/rkt/rkt/internal/image/fetch/wire"
 	"github.com/rkt/rkt/internal/image/ociconfig"
 	"github.com/rkt/rkt/internal/image/store"
+	"github.com/rkt/rkt/internal/pod"
 	"github.com/rkt/rkt/internal/ui"
 	"github.com/rkt/rkt/internal/ui/flags"
 )
@@ -37,6 +39,7 @@ type building struct {
 	args, labels, contexts                            map[string]string
 	secrets                                           map[string]dockerfile.Secret
 	agents                                            []sshAgent
+	hosts                                             []string
 	tags, outputs                                     []string
 	noCache, pull, insecure, overwrite, quiet         bool
 	idFile                                            string
@@ -84,7 +87,8 @@ If a RUN fails, its status is acbuild's.`,
 			fs.StringVar(&w.cacheDir, "cache-dir", "", "the cache is in `DIR`, and not in rkt's data directory")
 			pairs(fs, "build-arg", "NAME[=VALUE]", "give the ARG a value, the environment's if it is left out", w.args, true)
 			pairs(fs, "label", "NAME=VALUE", "label the image", w.labels, false)
-			pairs(fs, "build-context", "NAME=IMAGE", "where the file says NAME, it means IMAGE", w.contexts, false)
+			pairs(fs, "build-context", "NAME=IMAGE|CONTEXT", "where the file says NAME, it means IMAGE, or after COPY --from and RUN --mount=from the files of CONTEXT", w.contexts, false)
+			flags.Each(fs, "add-host", "NAME:IP", "commands know the address of NAME; their /etc/hosts is not the image's then", w.addHost)
 			flags.Each(fs, "secret", "id=ID,src=FILE", "let RUN --mount=type=secret,id=ID see FILE; env=NAME takes it from the environment", w.secret)
 			flags.Each(fs, "ssh", "ID[=SOCKET|KEY…]", "let RUN --mount=type=ssh,id=ID ask the SSH agent at SOCKET, SSH_AUTH_SOCK's if left out, or one that has the files KEY,KEY…; the id that RUN has without one is default", w.ssh)
 			fs.VarP(flags.Func{Call: add(&w.tags), Word: "NAME"}, "tag", "t", "call the image NAME in rkt's store")
@@ -116,6 +120,23 @@ func pairs(fs *pflag.FlagSet, name, word, usage string, into map[string]string, 
 		into[k] = v
 		return nil
 	})
+}
+
+// addHost reads NAME:IP, or NAME=IP, of /etc/hosts.
+func (w *building) addHost(text string) error {
+	name, word, ok := strings.Cut(text, "=")
+	if !ok {
+		name, word, ok = strings.Cut(text, ":")
+	}
+	if word == "host-gateway" {
+		return errors.New("host-gateway is no address: acbuild has no bridge that leads to the host; name the address")
+	}
+	ip, err := netip.ParseAddr(strings.Trim(word, "[]"))
+	if !ok || err != nil || ip.Zone() != "" || pod.ValidateHostname(name) != nil {
+		return fmt.Errorf("%q is not like example.com:192.0.2.1", text)
+	}
+	w.hosts = append(w.hosts, ip.String()+"\t"+name)
+	return nil
 }
 
 func add(list *[]string) func(string) error {
@@ -209,6 +230,11 @@ func (a *acbuild) build(ctx context.Context, w *building, args []string) (err er
 		return err
 	}
 	o.CacheDir = cacheDir
+	more, err := a.namedContexts(ctx, w.contexts, cacheDir, &o)
+	defer func() { err = errors.Join(err, more()) }()
+	if err != nil {
+		return err
+	}
 	var end func() error
 	if o.Agents, end, err = a.sshAgents(ctx, w.agents, env.Fetch); err != nil {
 		return err
@@ -318,14 +344,9 @@ func (a *acbuild) buildOptions(w *building, src *source, get fetch.Options, st *
 	if w.pull {
 		bases.Policy = fetch.Update
 	}
-	for name, word := range w.contexts {
-		if !strings.Contains(word, ":") {
-			return o, hint.Wrap(fmt.Errorf("cannot use build context %q: %q is not an image", name, word), "images are docker://REF, oci:DIR:NAME and so on; directories are not taken")
-		}
-	}
 	o.File, o.FileInContext, o.Context, o.Target = w.dockerfile(src), w.file == "" || src.made && w.file != "-", src.dir, w.target
 	o.Text, o.ContextMade = src.text, src.made
-	o.Args, o.Labels, o.Secrets, o.Contexts = w.args, w.labels, w.secrets, w.contexts
+	o.Args, o.Labels, o.Secrets, o.Hosts = w.args, w.labels, w.secrets, w.hosts
 	o.NoCache, o.Network, o.Engine, o.UserNetwork = w.noCache, w.network, w.engine, a.userNetwork()
 	if o.DataDir, err = a.global.dataDir(); err != nil {
 		return o, err

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/build/cache"
+	"github.com/rkt/rkt/internal/build/dockerfile"
 	"github.com/rkt/rkt/internal/build/engine"
 	"github.com/rkt/rkt/internal/build/repository"
 	"github.com/rkt/rkt/internal/failpoint"
@@ -103,6 +104,37 @@ func (s *source) clone(ctx context.Context, at repository.Address, cacheDir stri
 	}
 	s.dir, err = within(dir, at.Subdir)
 	return err
+}
+
+// namedContexts finds what --build-context names: images are the build's to find,
+// directories are here. What is unpacked of others goes with end.
+func (a *acbuild) namedContexts(ctx context.Context, words map[string]string, cacheDir string, o *dockerfile.Options) (end func() error, err error) {
+	var open []*source
+	end = func() error {
+		var err error
+		for _, s := range open {
+			err = errors.Join(err, s.remove())
+		}
+		return err
+	}
+	o.Contexts, o.Directories = map[string]string{}, map[string]dockerfile.Directory{}
+	for name, word := range words {
+		_, is, _ := repository.Parse(word)
+		if !is && strings.Contains(word, ":") && !strings.HasPrefix(word, ".") && !strings.HasPrefix(word, "/") {
+			o.Contexts[name] = word
+			continue
+		}
+		if word == "-" {
+			return end, fmt.Errorf("cannot use build context %q: standard input is the build's own", name)
+		}
+		s, err := a.context(ctx, word, cacheDir, o.Fetch)
+		if err != nil {
+			return end, err
+		}
+		open = append(open, s)
+		o.Directories[name] = dockerfile.Directory{Path: s.dir, Made: s.made}
+	}
+	return end, nil
 }
 
 // within is the path of a directory below dir, whatever links lead there.

@@ -46,6 +46,11 @@ type Options struct {
 	// Contexts are images, as Bases takes them, by the names that the file has for
 	// them.
 	Contexts map[string]string
+	// Directories are further contexts, by the names that COPY --from and RUN
+	// --mount=from have for them.
+	Directories map[string]Directory
+	// Hosts are lines for the commands' /etc/hosts.
+	Hosts    []string
 	Platform ociconfig.Platform // zero is this machine's
 	// NoCache makes everything anew.
 	NoCache bool
@@ -68,6 +73,12 @@ type Options struct {
 	Progress Progress
 	Output   io.Writer
 	Warn     func(string)
+}
+
+// Directory is a context.
+type Directory struct {
+	Path string // absolute
+	Made bool   // as Options.ContextMade
 }
 
 // Secret is where a secret comes from.
@@ -127,6 +138,7 @@ type Builder struct {
 	plan    *plan
 	cache   *cache.Cache
 	context *files
+	named   map[string]*files // Options.Directories
 
 	mu    sync.Mutex
 	bases map[source]*foundBase
@@ -174,12 +186,28 @@ func New(o Options) (*Builder, error) {
 	if o.ContextMade {
 		b.context.dir = ""
 	}
+	b.named = map[string]*files{}
+	for name, d := range o.Directories {
+		f, err := openContext(d.Path, "-", false, b.cache)
+		if err != nil {
+			_ = b.Close()
+			return nil, err
+		}
+		f.name = fmt.Sprintf("context %q", name)
+		if d.Made {
+			f.dir = ""
+		}
+		b.named[name] = f
+	}
 	return b, nil
 }
 
 // Close gives back what the build holds.
 func (b *Builder) Close() error {
 	b.context.close()
+	for _, f := range b.named {
+		f.close()
+	}
 	return b.cache.Close()
 }
 
@@ -252,6 +280,9 @@ func (b *Builder) tree(ctx context.Context, src source) (stack, error) {
 			return stack{}, errOther
 		}
 		return src.stage.fs, nil
+	}
+	if src.context != "" {
+		return stack{}, fmt.Errorf("context %q is a directory: COPY --from and RUN --mount=type=bind take it, and nothing else does", src.context)
 	}
 	if src.image == "scratch" {
 		return stack{key: hashKey("scratch")}, nil

@@ -69,7 +69,9 @@ func (s *stage) copyFiles(ctx context.Context, cmd *instructions.CopyCommand) er
 	c := &copying{s: s, verb: "COPY", from: s.b.context, chown: cmd.Chown, chmod: cmd.Chmod, link: cmd.Link, parents: cmd.Parents,
 		exclude: cmd.ExcludePatterns, dest: cmd.DestPath}
 	defer c.close()
-	if cmd.From != "" {
+	if dir := s.sources[cmd.From].context; dir != "" {
+		c.from = s.b.named[dir]
+	} else if cmd.From != "" {
 		src := stack{key: hashKey("scratch")}
 		if cmd.From != "scratch" {
 			var err error

@@ -32,6 +32,7 @@ type file struct {
 	escape rune
 	stages []instructions.Stage
 	args   []instructions.ArgCommand // before the first FROM
+	check  string                    // the directive of that name
 }
 
 // At is an error at a line of a Dockerfile.
@@ -142,6 +143,9 @@ func parse(name string, text []byte) (f *file, err error) {
 	if syntax, _, loc, ok := parser.DetectSyntax(text); ok && !usual(syntax) {
 		return nil, hint.Wrap(f.at(loc, fmt.Errorf("cannot build with frontend %q: acbuild is its own", syntax)),
 			"take the line `# syntax=…` out if the file is written in the usual language")
+	}
+	if check, _, _, ok := parser.ParseDirective("check", text); ok {
+		f.check = check
 	}
 	tree, err := parser.Parse(bytes.NewReader(text))
 	if err != nil {

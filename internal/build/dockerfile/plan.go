@@ -22,20 +22,22 @@ type plan struct {
 	stages []*stage
 	target *stage
 	// triggers may need any stage; so may named contexts hide some.
-	contexts map[string]string
+	contexts    map[string]string
+	directories map[string]Directory
 }
 
 // source is where a tree comes from: a stage of this file, or an image.
 type source struct {
 	stage    *stage
-	image    string // "" with stage, and for the context
+	image    string // "" with the others
+	context  string // the name of a directory
 	platform ociconfig.Platform
 }
 
 // makePlan resolves the FROM lines, with what the user has set, and finds the
 // stages that target needs; "" is the last one.
 func makePlan(f *file, o *Options) (*plan, error) {
-	p := &plan{file: f, contexts: o.Contexts}
+	p := &plan{file: f, contexts: o.Contexts, directories: o.Directories}
 	if err := p.globals(o); err != nil {
 		return nil, err
 	}
@@ -54,6 +56,9 @@ func makePlan(f *file, o *Options) (*plan, error) {
 	}
 	if err := p.target.need(); err != nil {
 		return nil, err
+	}
+	if p.check != "" {
+		o.warn("`# check=%s` has no effect: acbuild does not look for bad style", p.check)
 	}
 	return p, p.unused(o)
 }
@@ -142,6 +147,9 @@ func (p *plan) names() string {
 
 // source finds what a name means in FROM, COPY --from and RUN --mount, in stage i.
 func (p *plan) source(name string, i int, platform ociconfig.Platform) source {
+	if _, ok := p.directories[name]; ok {
+		return source{context: name}
+	}
 	if s := p.named(name, i); s != nil && p.contexts[name] == "" {
 		return source{stage: s}
 	}
@@ -195,9 +203,9 @@ func (s *stage) addFrom(list map[string]source, cmd instructions.Command) error 
 func mountsOf(c *instructions.RunCommand) ([]*instructions.Mount, error) {
 	c2 := *c
 	if err := c2.Expand(func(w string) (string, error) { return w, nil }); err != nil {
-		// A value that only means something once it is expanded.
+		// A value that only means something once it is expanded; from= is none.
 		if strings.Contains(err.Error(), "$") {
-			return nil, nil
+			return instructions.GetMounts(c), nil
 		}
 		return nil, err
 	}

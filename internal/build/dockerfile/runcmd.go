@@ -46,7 +46,7 @@ func (s *stage) runCommand(ctx context.Context, c *instructions.RunCommand) erro
 		Argv: argv, Dir: s.cfg.Config.WorkingDir, Lower: s.fs.trees,
 		Engine: s.b.o.Engine, DataDir: s.b.o.DataDir,
 		NetworkConfig: s.b.o.NetworkConfig, NetworkShared: s.b.o.NetworkShared, NetworkPlugins: s.b.o.NetworkPlugins,
-		UserNetwork: s.b.o.UserNetwork,
+		UserNetwork: s.b.o.UserNetwork, Hosts: s.b.o.Hosts,
 	}}
 	defer r.close()
 	r.step.User, r.step.Group, _ = strings.Cut(s.cfg.Config.User, ":")
@@ -63,6 +63,9 @@ func (s *stage) runCommand(ctx context.Context, c *instructions.RunCommand) erro
 	}
 	mounts := instructions.GetMounts(c)
 	keys := []string{"run", s.fs.key, toJSON(argv), toJSON(r.step.Env), r.step.User, r.step.Group, r.step.Dir, r.step.Network, r.step.Engine}
+	if len(r.step.Hosts) > 0 {
+		keys = append(keys, hashKey("hosts", toJSON(r.step.Hosts)))
+	}
 	if script != nil {
 		keys = append(keys, string(script.Secret.Content))
 	}
@@ -218,7 +221,10 @@ func (r *running) mount(ctx context.Context, m *instructions.Mount) (key string,
 func (r *running) bind(ctx context.Context, m *instructions.Mount, target string) (string, error) {
 	at := path.Join("/", m.Source)
 	if m.From == "" {
-		return r.bindContext(m, target)
+		return r.bindContext(r.s.b.context, m, target)
+	}
+	if dir := r.s.sources[m.From].context; dir != "" {
+		return r.bindContext(r.s.b.named[dir], m, target)
 	}
 	var src stack
 	var err error
@@ -238,9 +244,8 @@ func (r *running) bind(ctx context.Context, m *instructions.Mount, target string
 	return hashKey("bind", src.key, at, target, fmt.Sprint(m.ReadOnly)), nil
 }
 
-// bindContext shows what is not ignored of the context.
-func (r *running) bindContext(m *instructions.Mount, target string) (string, error) {
-	f := r.s.b.context
+// bindContext shows what is not ignored of a context.
+func (r *running) bindContext(f *files, m *instructions.Mount, target string) (string, error) {
 	found, err := f.find(m.Source)
 	if err != nil {
 		return "", err

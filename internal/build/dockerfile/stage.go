@@ -147,7 +147,7 @@ func (s *stage) build(ctx context.Context, b *Builder) error {
 // begin takes over what the stage stands on.
 func (s *stage) begin(ctx context.Context) error {
 	switch {
-	case s.base.stage != nil:
+	case s.base.stage != nil || s.base.context != "":
 		fs, err := s.b.tree(ctx, s.base)
 		if err != nil {
 			return err

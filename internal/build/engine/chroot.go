@@ -91,7 +91,17 @@ func (o *order) chrootRoot() (int, error) {
 	} else if text != nil {
 		binds = append(binds, Mount{Source: "/etc/resolv.conf", Target: "/etc/resolv.conf", ReadOnly: true})
 	}
-	if _, err := os.Stat("/etc/hosts"); err == nil {
+	if len(s.Hosts) > 0 {
+		text, err := os.ReadFile("/etc/hosts")
+		if err != nil && !os.IsNotExist(err) {
+			return -1, err
+		}
+		file := filepath.Join(o.Dir, "hosts")
+		if err := os.WriteFile(file, append(text, added(s.Hosts)...), 0o644); err != nil {
+			return -1, err
+		}
+		binds = append(binds, Mount{Source: file, Target: "/etc/hosts", ReadOnly: true})
+	} else if _, err := os.Stat("/etc/hosts"); err == nil {
 		binds = append(binds, Mount{Source: "/etc/hosts", Target: "/etc/hosts", ReadOnly: true})
 	}
 	for _, b := range append(binds, s.Mounts...) {

@@ -68,6 +68,8 @@ type Step struct {
 	Dir         string // "" is "/"; it is made if the image has none
 	Mounts      []Mount
 	Network     string // "" is NetworkNone
+	// Hosts are lines for the command's /etc/hosts, which is then not the image's.
+	Hosts []string
 	// Hostname is the command's; "" is "acbuild", so that what records it is the
 	// same in each build.
 	Hostname string

@@ -130,10 +130,10 @@ func (o *order) document(flavor string) (*contract.Pod, error) {
 		m := &s.Mounts[i]
 		a.Mounts = append(a.Mounts, contract.Mount{Volume: m.Target, Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
 	}
-	hosts := hostsFile(s.hostname())
+	hosts := hostsFile(s.hostname()) + added(s.Hosts)
 	doc := &contract.Pod{
 		Version: contract.Version, UUID: string(o.UUID), Flavor: flavor, Hostname: s.hostname(), Apps: []contract.App{a},
-		Network: contract.NetworkNone, Hosts: &hosts, HostsIfMissing: true, Interactive: s.Interactive,
+		Network: contract.NetworkNone, Hosts: &hosts, HostsIfMissing: len(s.Hosts) == 0, Interactive: s.Interactive,
 		StopSeconds: stopSeconds, OverlayOptions: overlayOptions(),
 	}
 	switch s.Network {
@@ -215,6 +215,14 @@ func reachable(text string) (string, int) {
 		b.WriteString(line)
 	}
 	return b.String(), servers
+}
+
+func added(lines []string) string {
+	text := ""
+	for _, l := range lines {
+		text += l + "\n"
+	}
+	return text
 }
 
 // hostsFile is hosts(5) for images that have none.
