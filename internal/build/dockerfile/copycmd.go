@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
-	"github.com/moby/patternmatcher"
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/build/engine"
@@ -32,7 +31,7 @@ type copying struct {
 	chmod   string
 	link    bool
 	parents bool
-	skip    *patternmatcher.PatternMatcher
+	skip    *hiding
 	exclude []string
 	dest    string
 	items   []item
@@ -113,7 +112,7 @@ func (c *copying) prepare() (err error) {
 		}
 	}
 	if len(c.exclude) > 0 {
-		if c.skip, err = patternmatcher.New(c.exclude); err != nil {
+		if c.skip, err = newHiding(c.exclude); err != nil {
 			return fmt.Errorf("pattern of --exclude: %w", err)
 		}
 	}

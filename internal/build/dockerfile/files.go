@@ -32,7 +32,7 @@ type files struct {
 	name string
 	// dir is the root's path, for the cache of digests; "" if there is none.
 	dir    string
-	ignore *ignored // nil ignores nothing
+	ignore *hiding // nil ignores nothing
 	// owned: owners mean something. What is in a context belongs to whoever builds.
 	owned bool
 	cache *cache.Cache
@@ -60,7 +60,7 @@ func openContext(dir, dockerfile string, inContext bool, c *cache.Cache) (*files
 
 // readIgnore reads NAME.dockerignore beside the Dockerfile, or .dockerignore in
 // the context. What is found in the context is not followed out of it.
-func readIgnore(dir, dockerfile string, inContext bool) (*ignored, error) {
+func readIgnore(dir, dockerfile string, inContext bool) (*hiding, error) {
 	for i, p := range []string{dockerfile + ".dockerignore", filepath.Join(dir, ".dockerignore")} {
 		open := os.Open
 		if inContext || i > 0 {
@@ -76,9 +76,9 @@ func readIgnore(dir, dockerfile string, inContext bool) (*ignored, error) {
 		defer file.Close()
 		patterns, err := ignorefile.ReadAll(io.LimitReader(file, maxFile))
 		if err == nil {
-			var m *patternmatcher.PatternMatcher
-			if m, err = patternmatcher.New(patterns); err == nil {
-				return &ignored{m: m}, nil
+			var h *hiding
+			if h, err = newHiding(patterns); err == nil {
+				return h, nil
 			}
 		}
 		return nil, fmt.Errorf("cannot read the ignore file %s: %w", p, err)
@@ -86,18 +86,45 @@ func readIgnore(dir, dockerfile string, inContext bool) (*ignored, error) {
 	return nil, nil
 }
 
-// ignored is what an ignore file says. The stages of a build ask it at the same time,
-// which the matcher does not bear.
-type ignored struct {
+// hiding is what an ignore file, or --exclude, says. The stages of a build ask it at
+// the same time, which the matcher does not bear.
+type hiding struct {
 	mu sync.Mutex
 	m  *patternmatcher.PatternMatcher
+	// dirs is what the patterns say of directories: as BuildKit walks down, what a
+	// pattern says of a file depends on what it had to be asked on the way.
+	dirs map[string]patternmatcher.MatchInfo
 }
 
-func (i *ignored) hides(rel string) (bool, error) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.m.MatchesOrParentMatches(rel)
+func newHiding(patterns []string) (*hiding, error) {
+	m, err := patternmatcher.New(patterns)
+	if err != nil {
+		return nil, err
+	}
+	return &hiding{m: m, dirs: map[string]patternmatcher.MatchInfo{}}, nil
 }
+
+func (h *hiding) hides(rel string) (bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	hidden, _, err := h.match(rel)
+	return hidden, err
+}
+
+func (h *hiding) match(rel string) (hidden bool, info patternmatcher.MatchInfo, err error) {
+	dir := path.Dir(rel)
+	up, ok := h.dirs[dir]
+	if dir != "." && !ok {
+		if _, up, err = h.match(dir); err != nil {
+			return false, info, err
+		}
+		h.dirs[dir] = up
+	}
+	return h.m.MatchesUsingParentResults(rel, up)
+}
+
+// exceptions says whether there are any.
+func (h *hiding) exceptions() bool { return h.m.Exclusions() }
 
 // hidden says whether the ignore file hides rel, and whether something in it may
 // be seen all the same.
@@ -106,7 +133,7 @@ func (f *files) hidden(rel string) (hidden, open bool, err error) {
 		return false, true, nil
 	}
 	hidden, err = f.ignore.hides(rel)
-	return hidden, !hidden || f.ignore.m.Exclusions(), err
+	return hidden, !hidden || f.ignore.exceptions(), err
 }
 
 // visible says whether something is there for who may not see what the ignore file
@@ -311,11 +338,11 @@ func (f *files) attributes(rel string) (map[string][]byte, error) {
 
 // walk calls do for rel and all below it that is not hidden, a directory before
 // its content. skip, if not nil, hides more, by the path below rel.
-func (f *files) walk(rel string, skip *patternmatcher.PatternMatcher, do func(rel, below string, st *unix.Stat_t) error) error {
+func (f *files) walk(rel string, skip *hiding, do func(rel, below string, st *unix.Stat_t) error) error {
 	return f.walkAt(rel, "", skip, do)
 }
 
-func (f *files) walkAt(rel, below string, skip *patternmatcher.PatternMatcher, do func(rel, below string, st *unix.Stat_t) error) error {
+func (f *files) walkAt(rel, below string, skip *hiding, do func(rel, below string, st *unix.Stat_t) error) error {
 	st, err := f.stat(rel)
 	if err != nil {
 		return err
@@ -339,11 +366,11 @@ func (f *files) walkAt(rel, below string, skip *patternmatcher.PatternMatcher, d
 			name = path.Base(rel)
 		}
 		if name != "" {
-			skipped, err := skip.MatchesOrParentMatches(name)
+			skipped, err := skip.hides(name)
 			if err != nil {
 				return err
 			}
-			if skipped && (!isDir || !skip.Exclusions()) {
+			if skipped && (!isDir || !skip.exceptions()) {
 				return nil
 			}
 		}
@@ -369,7 +396,7 @@ func (f *files) walkAt(rel, below string, skip *patternmatcher.PatternMatcher, d
 // sum is a digest of all that a copy of the match takes from it: names, kinds,
 // modes, content, and owners where they count. Times do not. seen, if not nil,
 // gets what each file was by its path.
-func (f *files) sum(m match, skip *patternmatcher.PatternMatcher, seen map[string]seenFile) (string, error) {
+func (f *files) sum(m match, skip *hiding, seen map[string]seenFile) (string, error) {
 	h := sha256.New()
 	err := f.walk(m.real, skip, func(rel, below string, st *unix.Stat_t) error {
 		fmt.Fprintf(h, "%q %o", below, st.Mode)

@@ -13,7 +13,6 @@ import (
 	"path"
 	"strings"
 
-	"github.com/moby/patternmatcher"
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/build/engine"
@@ -32,7 +31,7 @@ type placer struct {
 	// replace: a directory takes a file's place, and a file a directory's, as in an
 	// archive that is unpacked.
 	replace bool
-	skip    *patternmatcher.PatternMatcher
+	skip    *hiding
 	links   map[[2]uint64]string // where a file with several names was put
 	seen    map[string]seenFile  // what the files must be still; nil is anything
 	met     map[string]bool      // those of seen that were copied
@@ -258,8 +257,8 @@ func (p *placer) skips(f *files, rel, below string, isDir bool) (bool, error) {
 	if below == "" {
 		below = path.Base(rel)
 	}
-	skipped, err := p.skip.MatchesOrParentMatches(below)
-	return skipped && (!isDir || !p.skip.Exclusions()), err
+	skipped, err := p.skip.hides(below)
+	return skipped && (!isDir || !p.skip.exceptions()), err
 }
 
 func (p *placer) tree(f *files, rel, below string, dir int, name string, exists bool, st *unix.Stat_t) error {
