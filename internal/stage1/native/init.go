@@ -62,6 +62,9 @@ func Init() (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if started > 0 {
+		s.apps[0].pid = started // before a signal comes that is for it
+	}
 	go s.listen()
 	go func() {
 		for range powerOff {
@@ -69,11 +72,7 @@ func Init() (int, error) {
 		}
 	}()
 	if started > 0 {
-		a := s.apps[0]
-		s.mu.Lock()
-		a.pid = started
-		s.mu.Unlock()
-		if err := s.announce(a, started); err != nil {
+		if err := s.announce(s.apps[0], started); err != nil {
 			return 0, err
 		}
 	} else {
