@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,6 +27,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/linux/netlink"
 	"github.com/rkt/rkt/test/cache"
 	"github.com/rkt/rkt/test/images"
 	"github.com/rkt/rkt/test/rkt"
@@ -253,7 +255,7 @@ func (h *Host) openSession() (err error) {
 // command is one that runs in the host as a root's of its own would who has
 // logged in: in the host's namespaces, in a cgroup in user.slice.
 func (h *Host) command(ctx context.Context, argv ...string) *exec.Cmd {
-	enter := []string{"--target=" + strconv.Itoa(h.leader), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--wd=/root", "--",
+	enter := []string{"--target=" + strconv.Itoa(h.leader), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--wdns=/root", "--",
 		// What is in another pid namespace does not end with nsenter.
 		"setpriv", "--pdeathsig=KILL", "--"}
 	cmd := exec.CommandContext(ctx, "nsenter", append(enter, argv...)...)
@@ -261,6 +263,20 @@ func (h *Host) command(ctx context.Context, argv ...string) *exec.Cmd {
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: h.session}
 	cmd.WaitDelay = 5 * time.Second
 	return cmd
+}
+
+// Listen is net.Listen, for TCP, at an address of the host's network.
+func (h *Host) Listen(address string) (l net.Listener, err error) {
+	ns, err := os.Open("/proc/" + strconv.Itoa(h.leader) + "/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	defer ns.Close()
+	err = netlink.In(ns, func() (err error) {
+		l, err = net.Listen("tcp", address)
+		return err
+	})
+	return l, err
 }
 
 // Path is where this machine has a file of the host's root, to be read and written

@@ -31,14 +31,15 @@ import (
 	"time"
 )
 
-// Sites are the servers. Those below example.com and amazonaws.com have
-// certificates; others have not, and unreachable.example.com does not answer.
+// Sites are the servers. coreos.com and those below example.com and amazonaws.com
+// have certificates; others have not, and unreachable.example.com does not answer.
 type Sites struct {
 	mu    sync.Mutex
 	pages map[string]http.HandlerFunc // "https://host/path", without a query
 	asked []string                    // likewise, with the query
 
 	secure, proxy *httptest.Server
+	open          []*httptest.Server // those of On
 	env           map[string]string
 	dir           string
 }
@@ -80,9 +81,19 @@ func New() (*Sites, error) {
 // world's.
 func (s *Sites) Env() map[string]string { return s.env }
 
+// On serves https on l as well, for those who ask without the proxy: in another
+// network namespace, say, where the names resolve to l's address. Close closes l.
+func (s *Sites) On(l net.Listener) {
+	srv := httptest.NewUnstartedServer(s.secure.Config.Handler)
+	_ = srv.Listener.Close()
+	srv.Listener, srv.TLS, srv.Config.ErrorLog = l, s.secure.TLS, s.secure.Config.ErrorLog
+	srv.StartTLS()
+	s.open = append(s.open, srv)
+}
+
 // Close ends the servers.
 func (s *Sites) Close() {
-	for _, srv := range []*httptest.Server{s.proxy, s.secure} {
+	for _, srv := range append(s.open, s.proxy, s.secure) {
 		srv.CloseClientConnections()
 		srv.Close()
 	}
@@ -182,7 +193,7 @@ func certificate(path string) (tls.Certificate, error) {
 		return tls.Certificate{}, err
 	}
 	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), NotAfter: time.Now().Add(time.Hour),
-		DNSNames: []string{"example.com", "*.example.com", "example.org", "bucket.s3.eu-central-1.amazonaws.com"}}
+		DNSNames: []string{"example.com", "*.example.com", "example.org", "coreos.com", "bucket.s3.eu-central-1.amazonaws.com"}}
 	der, err = x509.CreateCertificate(rand.Reader, leaf, ca, &key.PublicKey, caKey)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 }
