@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 
 	"golang.org/x/sys/unix"
 
@@ -47,6 +48,11 @@ func inApart(run func() int, unshare uintptr) int {
 		return run()
 	}
 	if InApart() {
+		// Who starts tests by nohup does not mean the pods in them, which would ignore
+		// it, too: what is caught is not ignored by children.
+		if signal.Ignored(unix.SIGHUP) {
+			signal.Notify(make(chan os.Signal, 1), unix.SIGHUP)
+		}
 		if err := netns.LoopbackUp(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
