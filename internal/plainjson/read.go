@@ -173,6 +173,13 @@ func (r *Reader) Int64() int64 {
 	return n
 }
 
+// Uint64 is Uint for numbers of that size on all machines.
+func (r *Reader) Uint64() uint64 {
+	n, err := strconv.ParseUint(r.whole(), 10, 64)
+	r.notNumber(err)
+	return n
+}
+
 // Uint reads a whole number that has no sign.
 func (r *Reader) Uint() uint {
 	n, err := strconv.ParseUint(r.whole(), 10, 0)
