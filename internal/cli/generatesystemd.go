@@ -164,6 +164,11 @@ func (g *unitWish) take(words []string) error {
 		value, err = filepath.Abs(value)
 	case "stage1-path":
 		value, err = absoluteStage1(value)
+	case "seccomp":
+		if file, ok := strings.CutPrefix(value, pod.SeccompProfilePrefix); ok {
+			file, err = filepath.Abs(file)
+			value = pod.SeccompProfilePrefix + file
+		}
 	}
 	word := "--" + name
 	if has {

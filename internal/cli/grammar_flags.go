@@ -250,8 +250,8 @@ func (w *wish) registerIsolation(fs *pflag.FlagSet) {
 		}
 		return err
 	})
-	w.app(fs, "seccomp", "FILTER", "system calls the app may make: mode=retain|remove[,errno=EXXX],NAME|@GROUP,…", func(a *req, s string) error {
-		f, err := pod.ParseSeccomp(s)
+	w.app(fs, "seccomp", "FILTER", "system calls the app may make: mode=retain|remove[,errno=EXXX],NAME|@GROUP,…, or profile=FILE in Docker's or the OCI's form", func(a *req, s string) error {
+		f, err := parseSeccomp(s)
 		if err == nil {
 			a.Seccomp = f
 		}

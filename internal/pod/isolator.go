@@ -24,7 +24,10 @@ const (
 	IsolatorNoNewPrivs    = "os/linux/no-new-privileges"
 	IsolatorSeccompRetain = "os/linux/seccomp-retain-set"
 	IsolatorSeccompRemove = "os/linux/seccomp-remove-set"
-	IsolatorOOMScoreAdj   = "os/linux/oom-score-adj"
+	// IsolatorSeccompProfile is rkt's own: a profile as Docker, podman and the OCI's
+	// runtimes read it (seccomp.ParseProfile).
+	IsolatorSeccompProfile = "os/linux/seccomp-profile"
+	IsolatorOOMScoreAdj    = "os/linux/oom-score-adj"
 )
 
 // DefaultCapabilities are what an app may have if nobody says otherwise (rkt's
@@ -60,7 +63,13 @@ type Seccomp struct {
 	Retain bool     // the names are all that is allowed; else all that is not
 	Names  []string // system calls and @groups
 	Errno  string   // "EPERM" …; "" is the default action
+	// Profile, if not nil, stands for all of it: the text of a profile.
+	Profile image.Raw
 }
+
+// SeccompProfilePrefix is how a value of --seccomp begins that names a profile's
+// file.
+const SeccompProfilePrefix = "profile="
 
 // ParseSeccomp reads the value of --seccomp:
 // mode=retain|remove[,errno=EXXX],NAME|@GROUP[,…].
@@ -81,7 +90,7 @@ func ParseSeccomp(s string) (*Seccomp, error) {
 		}
 	}
 	if mode == "" {
-		return nil, fmt.Errorf("cannot parse seccomp filter %q: want mode=retain or mode=remove first", s)
+		return nil, fmt.Errorf("cannot parse seccomp filter %q: want mode=retain or mode=remove first, or profile=FILE", s)
 	}
 	if err := f.validate(); err != nil {
 		return nil, fmt.Errorf("cannot parse seccomp filter %q: %w", s, err)
@@ -127,8 +136,11 @@ func validErrno(s string) bool {
 	return len(s) > 1 && s[0] == 'E' && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == ""
 }
 
-// Isolator is the filter as an appc isolator.
+// Isolator is the filter as an appc isolator, or as rkt's own.
 func (f *Seccomp) Isolator() image.Isolator {
+	if f.Profile != nil {
+		return image.Isolator{Name: IsolatorSeccompProfile, Value: f.Profile}
+	}
 	name := IsolatorSeccompRemove
 	if f.Retain {
 		name = IsolatorSeccompRetain
@@ -246,6 +258,9 @@ func isolate(list []image.Isolator) (*Isolation, error) {
 	if seen[IsolatorSeccompRetain] && seen[IsolatorSeccompRemove] {
 		return nil, errors.New("system calls cannot be both retained and removed")
 	}
+	if seen[IsolatorSeccompProfile] && (seen[IsolatorSeccompRetain] || seen[IsolatorSeccompRemove]) {
+		return nil, errors.New("system calls cannot be both in a profile and retained or removed")
+	}
 	is.shares()
 	return is, is.ambient(seen[IsolatorCapsRetain], seen[IsolatorCapsAmbient])
 }
@@ -301,8 +316,14 @@ func (is *Isolation) add(i image.Isolator) error {
 		if err := strict(i.Value, &v); err != nil {
 			return err
 		}
-		is.Seccomp = &Seccomp{i.Name == IsolatorSeccompRetain, v.Set, v.Errno}
+		is.Seccomp = &Seccomp{Retain: i.Name == IsolatorSeccompRetain, Names: v.Set, Errno: v.Errno}
 		return is.Seccomp.validate()
+	case IsolatorSeccompProfile:
+		// Whether it is a profile tells who knows system calls.
+		if v := bytes.TrimSpace(i.Value); len(v) == 0 || v[0] != '{' {
+			return errors.New("its value is not a profile")
+		}
+		is.Seccomp = &Seccomp{Profile: i.Value}
 	case IsolatorDevices:
 		return is.addDevices(i.Value)
 	case IsolatorNoNewPrivs:

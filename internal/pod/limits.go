@@ -375,7 +375,7 @@ func validateCPUSet(s string) error {
 func PodIsolate(list []image.Isolator) (*Isolation, error) {
 	for _, i := range list {
 		switch i.Name {
-		case IsolatorCapsRetain, IsolatorCapsRemove, IsolatorCapsAmbient, IsolatorNoNewPrivs, IsolatorSeccompRetain, IsolatorSeccompRemove,
+		case IsolatorCapsRetain, IsolatorCapsRemove, IsolatorCapsAmbient, IsolatorNoNewPrivs, IsolatorSeccompRetain, IsolatorSeccompRemove, IsolatorSeccompProfile,
 			IsolatorOOMScoreAdj, IsolatorRlimits, IsolatorDevices,
 			IsolatorAppArmor, IsolatorSELinux:
 			return nil, fmt.Errorf("isolator %q belongs to an app, not to the pod", i.Name)

@@ -3,6 +3,7 @@
 package seccomp
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,10 +16,12 @@ import (
 //
 // It means what libseccomp, asked by those runtimes, makes of it: a rule
 // without conditions goes before those of the same call with some, wherever
-// it stands; of two without, the first counts; of those with conditions the
-// first that holds. Conditions of a rule must all hold, but if two of them
-// look at the same argument each is a rule of its own. A rule whose action is
-// the default's says nothing.
+// it stands; of two without, the first counts. Conditions of a rule must all
+// hold, but if two of them look at the same argument each is a rule of its
+// own. A rule whose action is the default's says nothing. Where conditions of
+// rules with different actions hold at once, libseccomp's answer depends on
+// how it sorts them; here the strictest action counts, as the kernel has it of
+// several filters, and of two errors the first.
 type Profile struct {
 	defaultAction Action
 	arches        []profileArch
@@ -162,6 +165,7 @@ func (p *Profile) policy(m *Machine) (*Policy, error) {
 			conditional = append(conditional, Rule{calls, r.args, r.action})
 		}
 	}
+	slices.SortStableFunc(conditional, func(a, b Rule) int { return cmp.Compare(a.Action.leniency(), b.Action.leniency()) })
 	out.Rules = append(out.Rules, conditional...)
 	if !out.mayPermit(sysExecve) {
 		return nil, errors.New("it does not allow execve, without which no app can start")
@@ -220,6 +224,10 @@ func (r *profileRule) calls(byDefault Action) ([]Call, error) {
 	}
 	return calls, nil
 }
+
+// leniency orders actions as the kernel does that has several filters: the
+// least counts.
+func (a Action) leniency() int32 { return int32(a &^ unix.SECCOMP_RET_DATA) }
 
 // sameArgument tells whether two conditions look at one argument.
 func sameArgument(args []Arg) bool {

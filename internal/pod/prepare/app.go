@@ -322,7 +322,7 @@ func (q *AppRequest) isolators(list []image.Isolator) ([]image.Isolator, error) 
 		replace(pod.CapsIsolator(pod.IsolatorCapsRemove, q.CapsRemove), pod.IsolatorCapsRetain, pod.IsolatorCapsRemove, pod.IsolatorCapsAmbient)
 	}
 	if q.Seccomp != nil {
-		replace(q.Seccomp.Isolator(), pod.IsolatorSeccompRetain, pod.IsolatorSeccompRemove)
+		replace(q.Seccomp.Isolator(), pod.IsolatorSeccompRetain, pod.IsolatorSeccompRemove, pod.IsolatorSeccompProfile)
 	}
 	if q.NoNewPrivs != nil {
 		replace(pod.NoNewPrivsIsolator(*q.NoNewPrivs), pod.IsolatorNoNewPrivs)

@@ -220,7 +220,9 @@ func (a *app) document(r *Request, mounts []contract.Mount) (*contract.App, erro
 	}
 	c.Capabilities, c.Ambient, c.OOMScoreAdj = is.Capabilities, is.Ambient, is.OOMScoreAdj
 	c.NoNewPrivs = is.NoNewPrivs != nil && *is.NoNewPrivs
-	c.Seccomp = seccomp(is.Seccomp)
+	if c.Seccomp, err = filter(is); err != nil {
+		return nil, err
+	}
 	c.Limits, c.Rlimits = contract.Limits(is.Limits), rlimits(is.Rlimits)
 	if err := needLimits(f, &c.Limits); err != nil {
 		return nil, err
@@ -309,21 +311,6 @@ func (o *Options) confine(c *contract.Pod, m *pod.Manifest, f *Flavor) error {
 		}
 	}
 	return nil
-}
-
-// seccomp is the filter in stage1's words (appc 0.8.11: removing nothing leaves
-// the default, retaining all leaves no filter).
-func seccomp(s *pod.Seccomp) contract.SeccompFilter {
-	switch {
-	case s == nil || !s.Retain && len(s.Names) == 1 && s.Names[0] == pod.SeccompEmpty:
-		return contract.SeccompFilter{}
-	case s.Retain && slices.Contains(s.Names, pod.SeccompAll):
-		return contract.SeccompFilter{Mode: "unconfined"}
-	case s.Retain:
-		return contract.SeccompFilter{Mode: "retain", Names: s.Names, Errno: s.Errno}
-	default:
-		return contract.SeccompFilter{Mode: "remove", Names: s.Names, Errno: s.Errno}
-	}
 }
 
 // environment adds what every app finds (appc 0.8.11, "Execution Environment").

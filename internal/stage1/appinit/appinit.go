@@ -33,9 +33,11 @@ type Process struct {
 	// Bounding is the capability bounding set. A root process starts with all
 	// of it, another user's with what of it is Ambient.
 	Bounding, Ambient caps.Set
-	// Filter is the seccomp filter; nil for none.
-	Filter     []unix.SockFilter
-	NoNewPrivs bool
+	// Filter is the seccomp filter; nil for none. FilterFlags are what it is
+	// installed with.
+	Filter      []unix.SockFilter
+	FilterFlags uintptr // SECCOMP_FILTER_FLAG_*
+	NoNewPrivs  bool
 	// Label is what security modules of the kernel confine the program by.
 	Label lsm.Label
 	// Proc is, where not the host's root starts the process, a descriptor of the
@@ -326,7 +328,7 @@ func (p *Process) filter(c *forkexec.Child) error {
 	c.Keep(prog)
 	c.Keep(p.Filter)
 	c.Call("install the seccomp filter", unix.SYS_SECCOMP,
-		unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(prog)))
+		unix.SECCOMP_SET_MODE_FILTER, p.FilterFlags, uintptr(unsafe.Pointer(prog)))
 	return nil
 }
 

@@ -42,12 +42,26 @@ func Confine(doc *contract.Pod, app *contract.App, users Users) (*Process, error
 		return nil, err
 	}
 	if !doc.Insecure.Seccomp {
-		f := seccomp.Filter{Mode: app.Seccomp.Mode, Names: app.Seccomp.Names, Errno: app.Seccomp.Errno}
-		if p.Filter, err = seccomp.ForApp(f, uint64(p.Bounding)); err != nil {
+		if err := p.choose(&app.Seccomp); err != nil {
 			return nil, err
 		}
 	}
 	return p, nil
+}
+
+// choose makes the filter that the document asks for.
+func (p *Process) choose(s *contract.SeccompFilter) (err error) {
+	if s.Mode != contract.SeccompProfile {
+		f := seccomp.Filter{Mode: s.Mode, Names: s.Names, Errno: s.Errno}
+		p.Filter, err = seccomp.ForApp(f, uint64(p.Bounding))
+		return err
+	}
+	profile, err := seccomp.ParseProfile([]byte(s.Profile))
+	if err != nil {
+		return err
+	}
+	p.Filter, p.FilterFlags, err = seccomp.ForProfile(profile, uint64(p.Bounding))
+	return err
 }
 
 // BeApart keeps a confined app from tracing other apps and the pod's first process,

@@ -76,11 +76,12 @@ func (a *App) write(w *plainjson.Writer) {
 	w.OptString("notify", a.Notify)
 	w.Key("capabilities").Strings(a.Capabilities)
 	w.OptStrings("ambient", a.Ambient)
-	if s := &a.Seccomp; s.Mode != "" || s.Names != nil || s.Errno != "" {
+	if s := &a.Seccomp; s.Mode != "" || s.Names != nil || s.Errno != "" || s.Profile != "" {
 		w.Key("seccomp").Begin('{')
 		w.OptString("mode", s.Mode)
 		w.OptStrings("names", s.Names)
 		w.OptString("errno", s.Errno)
+		w.OptString("profile", s.Profile)
 		w.End('}')
 	}
 	w.OptBool("noNewPrivileges", a.NoNewPrivs)
@@ -286,6 +287,8 @@ func readSeccomp(r *plainjson.Reader) (s SeccompFilter) {
 			s.Names = r.Strings()
 		case "errno":
 			s.Errno = r.String()
+		case "profile":
+			s.Profile = r.String()
 		}
 	}
 	return s

@@ -340,10 +340,17 @@ const LogDir = PrivateDir + "/log"
 
 // SeccompFilter chooses a filter. Mode "" is the flavor's default.
 type SeccompFilter struct {
-	Mode  string   `json:"mode,omitempty"`  // "", "retain", "remove", "unconfined"
+	Mode  string   `json:"mode,omitempty"`  // "", "retain", "remove", "unconfined", SeccompProfile
 	Names []string `json:"names,omitempty"` // system calls and @groups
 	Errno string   `json:"errno,omitempty"` // "EPERM" …; "" is the mode's default
+	// Profile is the text of a profile in Docker's or the OCI's form, for
+	// SeccompProfile alone.
+	Profile string `json:"profile,omitempty"`
 }
+
+// SeccompProfile is the mode in which Profile says all. A flavor that does not
+// know it refuses the document, as any other mode.
+const SeccompProfile = "profile"
 
 // Mount is one mount in an app's root.
 type Mount struct {
