@@ -25,7 +25,7 @@ func parseSeccomp(s string) (*pod.Seccomp, error) {
 		return nil, fmt.Errorf("cannot read seccomp profile %q: it is not a regular file", file)
 	}
 	if _, err := seccomp.ParseProfile(text); err != nil {
-		return nil, fmt.Errorf("file %q: %w", file, err)
+		return nil, fmt.Errorf("cannot read seccomp profile %q: %w", file, err)
 	}
 	return &pod.Seccomp{Profile: text}, nil
 }

@@ -230,6 +230,13 @@ func TestIsolate(t *testing.T) {
 	if is, err := Isolate(nil); err != nil || is.Capabilities != nil || is.Seccomp != nil {
 		t.Errorf("nothing said: %+v, %v", is, err)
 	}
+	profile := image.Raw(`{"defaultAction":"SCMP_ACT_ALLOW"}`)
+	if is, err := Isolate([]image.Isolator{(&Seccomp{Profile: profile}).Isolator()}); err != nil || string(is.Seccomp.Profile) != string(profile) {
+		t.Errorf("a profile: %+v, %v", is, err)
+	}
+	if _, err := PodIsolate([]image.Isolator{(&Seccomp{Profile: profile}).Isolator()}); err == nil {
+		t.Error("a profile of the pod")
+	}
 	for _, name := range []string{"os/linux/other", "x"} {
 		_, err := Isolate([]image.Isolator{{Name: name, Value: image.Raw(`{}`)}})
 		u, ok := err.(*UnknownIsolatorError)
@@ -246,6 +253,9 @@ func TestIsolate(t *testing.T) {
 		{{Name: IsolatorOOMScoreAdj, Value: image.Raw(`1.5`)}},
 		{{Name: IsolatorNoNewPrivs, Value: image.Raw(`"yes"`)}},
 		{{Name: IsolatorSeccompRetain, Value: image.Raw(`{"set":["@unknown"]}`)}},
+		{{Name: IsolatorSeccompProfile}},
+		{{Name: IsolatorSeccompProfile, Value: image.Raw(`"file"`)}},
+		{(&Seccomp{Profile: profile}).Isolator(), (&Seccomp{Names: []string{"reboot"}}).Isolator()},
 		{CapsIsolator(IsolatorCapsRetain, nil), CapsIsolator(IsolatorCapsRemove, []string{"CAP_KILL"})},
 		{NoNewPrivsIsolator(true), NoNewPrivsIsolator(false)},
 	} {

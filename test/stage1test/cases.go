@@ -287,6 +287,11 @@ func ambient(t *T) {
 
 func seccomp(t *T) {
 	t.Want("2\nrefused\n", nil, []string{"--seccomp=mode=remove,errno=EPERM,mkdir,mkdirat"}, field("Seccomp")+"mkdir /srv/x 2>/dev/null || echo refused")
+	file := filepath.Join(t.TempDir(), "profile.json")
+	if err := os.WriteFile(file, []byte(`{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":28}]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Want("2\nNo space left on device\n", nil, []string{"--seccomp=profile=" + file}, field("Seccomp")+"mkdir /srv/x 2>&1 | grep -o No.*")
 }
 
 func noNewPrivs(t *T) {

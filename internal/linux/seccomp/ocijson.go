@@ -25,21 +25,22 @@ const (
 
 // ParseProfile reads a profile: Docker's and podman's own form or the
 // linux.seccomp object of the OCI's runtime specification. What could change
-// its meaning and is not understood is an error that names it.
+// its meaning and is not understood is an error that names it. Which profile
+// it is the caller says.
 func ParseProfile(text []byte) (*Profile, error) {
 	if len(text) > MaxProfile {
-		return nil, fmt.Errorf("cannot read seccomp profile: it is larger than %d bytes", MaxProfile)
+		return nil, fmt.Errorf("it is larger than %d bytes", MaxProfile)
 	}
 	r := profileReader{Reader: plainjson.NewReader(text)}
 	p := r.profile()
 	if err := r.End(); err != nil {
-		return nil, fmt.Errorf("cannot read seccomp profile: %w", err)
-	}
-	if r.err == nil {
-		r.err = p.bounds()
+		return nil, err
 	}
 	if r.err != nil {
-		return nil, fmt.Errorf("cannot read seccomp profile: %w", r.err)
+		return nil, r.err
+	}
+	if err := p.bounds(); err != nil {
+		return nil, err
 	}
 	return p, nil
 }

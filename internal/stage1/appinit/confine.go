@@ -3,6 +3,8 @@
 package appinit
 
 import (
+	"fmt"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/linux/caps"
@@ -58,7 +60,7 @@ func (p *Process) choose(s *contract.SeccompFilter) (err error) {
 	}
 	profile, err := seccomp.ParseProfile([]byte(s.Profile))
 	if err != nil {
-		return err
+		return fmt.Errorf("cannot read seccomp profile: %w", err)
 	}
 	p.Filter, p.FilterFlags, err = seccomp.ForProfile(profile, uint64(p.Bounding))
 	return err
