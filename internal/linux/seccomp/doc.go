@@ -9,8 +9,8 @@
 //	err = seccomp.Install(prog, 0)            // on this thread
 //
 // Default is the profile of apps that ask for nothing; docs/seccomp.md says
-// what is in it and why. Policy holds all that Docker's and OCI's profiles can
-// say, so that a reader for those needs no more than Lookup, Rule and Arg.
+// what is in it and why. ParseProfile and ForProfile do the
+// same for profiles of Docker's, podman's and the OCI's form.
 //
 // Nothing is set up at program start, and Compile takes some 20 microseconds:
 // it runs at each start of an app whose filter is not the usual one.
