@@ -4,6 +4,8 @@ package seccomp
 
 import (
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -219,6 +221,58 @@ func TestProfileNotOfThisMachine(t *testing.T) {
 	_, err := mustParse(t, allowing(`{"name":"mkdir9","action":"SCMP_ACT_ERRNO"}`)).compile(&amd64Machine)
 	if n := (*NameError)(nil); !errors.As(err, &n) || n.Name != "mkdir9" {
 		t.Errorf("%v has no NameError", err)
+	}
+}
+
+// A profile as large as the kernel takes, where jumps are long.
+func TestProfileLarge(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	actions := []string{"LOG", "KILL", "TRAP", "ERRNO", "KILL_PROCESS"}
+	ops := []string{"NE", "LT", "LE", "EQ", "GE", "GT", "EQ", "EQ"}
+	names := []string{"mkdir", "read", "socket", "openat", "semop", "prctl", "ioctl"}
+	rules := make([]string, 0, 200)
+	for range 200 {
+		rules = append(rules, fmt.Sprintf(`{"name":%q,"action":"SCMP_ACT_%s","args":[{"index":%d,"value":%d,"op":"SCMP_CMP_%s"},{"index":3,"value":255,"valueTwo":%d,"op":"SCMP_CMP_MASKED_EQ"}]}`,
+			names[r.IntN(len(names))], actions[r.IntN(len(actions))], r.IntN(3), r.Uint64()>>r.IntN(64), ops[r.IntN(len(ops))], r.IntN(4)))
+	}
+	p := mustParse(t, `{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86","SCMP_ARCH_ARM"],"syscalls":[`+strings.Join(rules, ",")+`]}`)
+	for _, m := range []Machine{amd64Machine, {0, Kernel{6, 1}, []Arch{ARM64, ARM}}} {
+		policy, err := p.policy(&m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		prog := mustCompile(t, policy)
+		met := map[Action]int{}
+		for i := range policy.Rules {
+			rule := &policy.Rules[i]
+			for _, a := range policy.Arches {
+				nr, ok := rule.Calls[0].Number(a)
+				if !ok {
+					continue
+				}
+				for near := range uint64(9) {
+					d := data{nr: nr, arch: archs[a].audit, args: [6]uint64{3: near / 3}}
+					d.args[rule.Args[0].Index] = rule.Args[0].Value + near%3 - 1
+					for i := range d.args {
+						if archs[a].narrow {
+							d.args[i] &= Low32
+						}
+					}
+					got, err := simulate(prog, &d)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if want := evaluate(policy, &d); got != want {
+						t.Fatalf("%s by %s, %#x: %#x, want %#x", rule.Calls[0], a, d.args, got, want)
+					}
+					met[got]++
+				}
+			}
+		}
+		t.Logf("%d instructions, outcomes %v", len(prog), met)
+		if len(prog) < 2000 || len(met) < 6 {
+			t.Errorf("%d instructions, outcomes %v", len(prog), met)
+		}
 	}
 }
 
