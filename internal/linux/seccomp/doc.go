@@ -9,8 +9,8 @@
 //	err = seccomp.Install(prog, 0)            // on this thread
 //
 // Default is the profile of apps that ask for nothing; docs/seccomp.md says
-// what is in it and why. ParseProfile and ForProfile do the
-// same for profiles of Docker's, podman's and the OCI's form.
+// what is in it and why. ParseProfile and ForProfile read and compile profiles
+// of Docker's, podman's and the OCI's form.
 //
 // Nothing is set up at program start, and Compile takes some 20 microseconds:
 // it runs at each start of an app whose filter is not the usual one.

@@ -79,6 +79,8 @@ func TestProfileMeaning(t *testing.T) {
 			`,{"name":"mkdir","action":"SCMP_ACT_KILL","args":[{"index":0,"value":2,"op":"SCMP_CMP_EQ"}]},{"name":"mkdir","action":"SCMP_ACT_KILL_PROCESS","args":[{"index":1,"value":2,"op":"SCMP_CMP_EQ"}]}`), nil, []uint64{2, 2}, KillProcess},
 		{allowing(`{"name":"mkdir","action":"SCMP_ACT_LOG","args":[{"index":0,"value":9,"op":"SCMP_CMP_LT"}]},` + mkdir(`,"args":[{"index":0,"value":1,"op":"SCMP_CMP_EQ"}]`)), nil, []uint64{1}, Errno(1)},
 		{allowing(`{"name":"mkdir","action":"SCMP_ACT_LOG","args":[{"index":0,"value":9,"op":"SCMP_CMP_LT"}]},` + mkdir(`,"args":[{"index":0,"value":1,"op":"SCMP_CMP_EQ"}]`)), nil, []uint64{2}, Log},
+		// What the default does anyway is no rule.
+		{allowing(`{"name":"mkdir","action":"SCMP_ACT_ALLOW"},` + mkdir(`,"args":[{"index":0,"value":1,"op":"SCMP_CMP_EQ"}]`)), nil, []uint64{1}, Errno(1)},
 		// Two conditions on two arguments: both; on one: either.
 		{when(`{"index":0,"value":1,"op":"SCMP_CMP_EQ"},{"index":1,"value":2,"op":"SCMP_CMP_EQ"}`), nil, []uint64{1, 3}, Allow},
 		{when(`{"index":0,"value":1,"op":"SCMP_CMP_EQ"},{"index":1,"value":2,"op":"SCMP_CMP_EQ"}`), nil, []uint64{1, 2}, Errno(1)},

@@ -20,8 +20,16 @@ func TestSeccompProfile(t *testing.T) {
 	if s := c.Apps[0].Seccomp; s.Mode != contract.SeccompProfile || s.Profile != `{"defaultAction":"SCMP_ACT_ALLOW"}` {
 		t.Errorf("%+v", s)
 	}
-	if l := m.Apps[0].App.Isolators; len(l) != 1 || l[0].Name != pod.IsolatorSeccompProfile {
+	l := m.Apps[0].App.Isolators
+	if len(l) != 1 || l[0].Name != pod.IsolatorSeccompProfile {
 		t.Errorf("manifest's isolators %+v", l)
+	}
+
+	// An image's own.
+	f = newFixture(t)
+	f.rec.App.Isolators = l
+	if _, c, _ = f.pod(); c.Apps[0].Seccomp.Mode != contract.SeccompProfile {
+		t.Errorf("%+v", c.Apps[0].Seccomp)
 	}
 
 	of := func(text string) *fixture {
