@@ -51,27 +51,23 @@ func bound(doc *contract.Pod, own string) error {
 	if err != nil {
 		return err
 	}
-	set := func(dir, file, value string) {
-		if err == nil {
-			err = os.WriteFile(dir+"/"+file, []byte(value), 0)
-		}
-	}
 	there := strings.Fields(string(text))
-	for _, c := range []string{"memory", "pids"} {
-		if !slices.Contains(there, c) {
+	for _, l := range []struct{ controller, dir, file, value string }{
+		{"memory", doc.Cgroup, "memory.high", "max"},
+		{"memory", doc.Cgroup, "memory.max", "max"},
+		{"memory", own, "memory.max", strconv.FormatInt(memory(doc)+programs, 10)},
+		{"pids", doc.Cgroup, "pids.max", "max"},
+		{"pids", own, "pids.max", strconv.Itoa(threads + cpus(doc))},
+	} {
+		if !slices.Contains(there, l.controller) {
 			continue
 		}
-		if err = cgroup.Enable(doc.Cgroup, []string{c}); err != nil {
+		if err := cgroup.Enable(doc.Cgroup, []string{l.controller}); err != nil {
 			return err
 		}
-		if c == "pids" {
-			set(doc.Cgroup, "pids.max", "max")
-			set(own, "pids.max", strconv.Itoa(threads+cpus(doc)))
-			continue
+		if err := os.WriteFile(l.dir+"/"+l.file, []byte(l.value), 0); err != nil {
+			return err
 		}
-		set(doc.Cgroup, "memory.high", "max")
-		set(doc.Cgroup, "memory.max", "max")
-		set(own, "memory.max", strconv.FormatInt(memory(doc)+programs, 10))
 	}
-	return err
+	return nil
 }

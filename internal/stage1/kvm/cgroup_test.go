@@ -43,3 +43,20 @@ func TestBound(t *testing.T) {
 		}
 	}
 }
+
+// TestBoundFails: a bound that cannot be set is an error, whatever bounds come after it.
+func TestBoundFails(t *testing.T) {
+	dir := t.TempDir()
+	for file, text := range map[string]string{"cgroup.controllers": "memory pids", "cgroup.subtree_control": "", "pids.max": "1"} {
+		if err := os.WriteFile(dir+"/"+file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(dir+"/memory.max", 0o700); err != nil { // which nobody can write
+		t.Fatal(err)
+	}
+	if fd, err := openCgroup(&contract.Pod{Cgroup: dir}); err == nil {
+		unix.Close(fd)
+		t.Error("the machine's memory has no bound, and nobody is told")
+	}
+}
