@@ -12,6 +12,7 @@ import (
 
 	"github.com/rkt/rkt/internal/linux/cgroup"
 	"github.com/rkt/rkt/internal/linux/pidfd"
+	"github.com/rkt/rkt/internal/linux/scm"
 	"github.com/rkt/rkt/internal/linux/wait"
 	"github.com/rkt/rkt/internal/stage1/assemble"
 	"github.com/rkt/rkt/internal/stage1/contract"
@@ -187,11 +188,9 @@ func (s *Start) hear(doc *contract.Pod) (line string, over, mine bool) {
 		return doc.OOMLine(m.App, cgroup.OOMKills, m.Time) + contract.ExitedLine(m.App, m.Number, m.Time), false, true
 	}
 	pid := 0
-	if msgs, err := unix.ParseSocketControlMessage(oob[:oobn]); err == nil && len(msgs) == 1 {
-		if fds, err := unix.ParseUnixRights(&msgs[0]); err == nil && len(fds) == 1 {
-			pid = pidfd.PID(fds[0])
-			unix.Close(fds[0])
-		}
+	if fd := scm.Right(oob[:oobn]); fd >= 0 {
+		pid = pidfd.PID(fd)
+		unix.Close(fd)
 	}
 	s.appStarted(m.App)
 	s.mark(m.App+" started", time.Unix(0, m.Time))

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/linux/scm"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -47,7 +48,7 @@ func (c Control) Receive() (m contract.Message, fd int, ok bool) {
 		if err != nil || n == 0 {
 			return m, -1, false
 		}
-		fd = one(oob[:oobn])
+		fd = scm.Right(oob[:oobn])
 		if m, ok = contract.DecodeMessage(buf[:n]); ok {
 			return m, fd, true
 		}
@@ -55,23 +56,4 @@ func (c Control) Receive() (m contract.Message, fd int, ok bool) {
 			unix.Close(fd)
 		}
 	}
-}
-
-// one is the descriptor that came with a message; -1 for none. There is room for two
-// (CMSG_SPACE(3)), of which none is kept.
-func one(oob []byte) int {
-	var got []int
-	if msgs, err := unix.ParseSocketControlMessage(oob); err == nil {
-		for i := range msgs {
-			fds, _ := unix.ParseUnixRights(&msgs[i])
-			got = append(got, fds...)
-		}
-	}
-	if len(got) == 1 {
-		return got[0]
-	}
-	for _, fd := range got {
-		unix.Close(fd)
-	}
-	return -1
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/linux/scm"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
 
@@ -52,18 +53,7 @@ func receivePossessions(from int) (*possessions, error) {
 	if !ok || m.Kind != messageApp {
 		return nil, errors.New("rkt has ended")
 	}
-	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
-	if err != nil {
-		return nil, os.NewSyscallError("recvmsg", err)
-	}
-	var fds []int
-	for i := range messages {
-		list, err := unix.ParseUnixRights(&messages[i])
-		if err != nil {
-			return nil, os.NewSyscallError("recvmsg", err)
-		}
-		fds = append(fds, list...)
-	}
+	fds := scm.Rights(oob[:oobn])
 	logged, err := strconv.Atoi(strings.TrimSpace(m.Text))
 	if err != nil || len(fds) < 5+logged {
 		return nil, fmt.Errorf("rkt has given %d descriptors, which are not enough", len(fds))
