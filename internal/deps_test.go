@@ -96,7 +96,7 @@ var imports = []struct{ pkg, may, why string }{
 	{"build/engine", "pod pod/gc pod/launch pod/lifecycle stage1/appinit stage1/contract linux/...", "a step as a pod; knows no image, and stage1 knows nothing of it"},
 	{"build/cache", "build/layer linux/...", "what builds made, by key"},
 	{"build/agent", "", "a socket for a step; knows no build"},
-	{"build/repository", "", "runs git; knows no build"},
+	{"build/repository", "linux/...", "runs git; knows no build"},
 	{"build/dockerfile", "build/agent build/cache build/engine build/layer build/output build/repository image image/export image/fetch image/ociconfig image/ref image/store image/tree stage1/appinit stage1/contract linux/...",
 		"a language and what it makes; prints nothing"},
 	{"build/cmd", "build/... image/... pod/... config ui ui/... rootless linux/...", "a door: acbuild's commands"},

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rkt/rkt/internal/hint"
+	"github.com/rkt/rkt/internal/linux/mount"
 )
 
 // Address is a repository, a commit of it, and a directory in that.
@@ -123,11 +124,8 @@ func (c *clone) prepare() error {
 // show gives the calling thread, and what is started from it, a mount namespace in
 // which the directory is at place.
 func (c *clone) show() error {
-	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
-		return fmt.Errorf("cannot make a mount namespace: %w", err)
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("cannot detach from the host's mounts: %w", err)
+	if err := mount.Apart(); err != nil {
+		return err
 	}
 	if err := unix.Mount(c.dir, place, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("cannot show git its directory: %w", err)

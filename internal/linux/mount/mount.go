@@ -97,6 +97,19 @@ func SetAttr(fd int, set, clear uint64, recursive bool) error {
 	return nil
 }
 
+// Apart gives the calling thread, and what is started from it, a mount namespace of
+// its own, of which the one that it was in learns nothing. The caller has locked its
+// goroutine to the thread.
+func Apart() error {
+	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
+		return fmt.Errorf("cannot make a mount namespace: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("cannot detach from the host's mounts: %w", err)
+	}
+	return nil
+}
+
 // Private cuts a mount off from its peers and masters: what is mounted there
 // shows here no more, nor the other way round.
 func Private(fd int, recursive bool) error {

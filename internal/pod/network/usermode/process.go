@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rkt/rkt/internal/linux/mount"
 	"github.com/rkt/rkt/internal/pod/network"
 	"github.com/rkt/rkt/internal/stage1/contract"
 )
@@ -99,11 +100,8 @@ func (p *process) end() {
 // network by a path that nobody else has, and needs no right to look at this
 // process for it.
 func (p *process) places() error {
-	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
-		return fmt.Errorf("cannot make a mount namespace: %w", err)
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("cannot detach from the host's mounts: %w", err)
+	if err := mount.Apart(); err != nil {
+		return err
 	}
 	if err := unix.Mount("none", place, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700,size=64k"); err != nil {
 		return fmt.Errorf("cannot mount a tmpfs: %w", err)
