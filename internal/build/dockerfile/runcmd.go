@@ -371,8 +371,17 @@ func (r *running) fillCache(m *instructions.Mount, dir string, src stack) error 
 			return err
 		}
 	}
+	mode, uid, gid = given(m, mode, uid, gid)
+	if err := unix.Lchown(dir, uid, gid); err != nil {
+		return &os.PathError{Op: "chown", Path: dir, Err: err}
+	}
+	return unix.Chmod(dir, mode&0o7777)
+}
+
+// given are the mode and the owner of what is mounted, where the mount says them.
+func given(m *instructions.Mount, mode uint32, uid, gid int) (uint32, int, int) {
 	if m.Mode != nil {
-		mode = uint32(*m.Mode) & 0o7777
+		mode = uint32(*m.Mode)
 	}
 	if m.UID != nil {
 		uid = int(*m.UID)
@@ -380,10 +389,7 @@ func (r *running) fillCache(m *instructions.Mount, dir string, src stack) error 
 	if m.GID != nil {
 		gid = int(*m.GID)
 	}
-	if err := unix.Lchown(dir, uid, gid); err != nil {
-		return &os.PathError{Op: "chown", Path: dir, Err: err}
-	}
-	return unix.Chmod(dir, mode)
+	return mode, uid, gid
 }
 
 // waitLock waits for a lock, or for ctx to end.
@@ -430,16 +436,8 @@ func (r *running) secret(m *instructions.Mount, target string) (string, error) {
 		if target == "" {
 			target = "/run/secrets/" + id
 		}
-		sec := &engine.Secret{Content: content, Mode: 0o400}
-		if m.Mode != nil {
-			sec.Mode = uint32(*m.Mode)
-		}
-		if m.UID != nil {
-			sec.UID = int(*m.UID)
-		}
-		if m.GID != nil {
-			sec.GID = int(*m.GID)
-		}
+		sec := &engine.Secret{Content: content}
+		sec.Mode, sec.UID, sec.GID = given(m, 0o400, 0, 0)
 		r.step.Mounts = append(r.step.Mounts, engine.Mount{Target: target, Secret: sec})
 	}
 	return hashKey("secret", id, target), nil
@@ -490,16 +488,7 @@ func (r *running) agent(m *instructions.Mount, target string) (string, error) {
 		}
 		return key, nil
 	}
-	mode, uid, gid := uint32(0o600), 0, 0
-	if m.Mode != nil {
-		mode = uint32(*m.Mode) & 0o777
-	}
-	if m.UID != nil {
-		uid = int(*m.UID)
-	}
-	if m.GID != nil {
-		gid = int(*m.GID)
-	}
+	mode, uid, gid := given(m, 0o600, 0, 0)
 	if _, ok := vars(r.step.Env).get("SSH_AUTH_SOCK"); !ok {
 		r.step.Env = append(r.step.Env, "SSH_AUTH_SOCK="+target)
 	}
@@ -519,7 +508,7 @@ func (r *running) agent(m *instructions.Mount, target string) (string, error) {
 		if err := (owner{uid, gid}).give(unix.AT_FDCWD, f.Path); err != nil {
 			return fmt.Errorf("cannot give SSH agent %q to %d:%d: %w", id, uid, gid, err)
 		}
-		return unix.Chmod(f.Path, mode)
+		return unix.Chmod(f.Path, mode&0o777)
 	})
 	return key, nil
 }
