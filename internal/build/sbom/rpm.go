@@ -110,10 +110,11 @@ func rpmHeader(b []byte) (p Package, err error) {
 	index, data := b[8:8+16*entries], b[8+16*entries:][:size]
 	p.Kind = "rpm"
 	epoch, version, release := "", "", ""
+	wanted := map[uint32]*string{tagName: &p.Name, tagVersion: &version, tagRelease: &release, tagEpoch: &epoch, tagVendor: &p.Supplier,
+		tagLicense: &p.License, tagArch: &p.Arch, tagSourceRPM: &p.Source}
 	for ; len(index) > 0; index = index[16:] {
 		tag, kind, at := binary.BigEndian.Uint32(index), binary.BigEndian.Uint32(index[4:]), uint64(binary.BigEndian.Uint32(index[8:]))
-		into := map[uint32]*string{tagName: &p.Name, tagVersion: &version, tagRelease: &release, tagEpoch: &epoch, tagVendor: &p.Supplier,
-			tagLicense: &p.License, tagArch: &p.Arch, tagSourceRPM: &p.Source}[tag]
+		into := wanted[tag]
 		if into == nil {
 			continue
 		}
