@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/rkt/rkt/test/images"
+	"github.com/rkt/rkt/test/sshagent"
 )
 
 // TestRootlessContext: of a repository an ordinary user gets what root gets, though
@@ -66,26 +67,7 @@ func TestRootlessSSH(t *testing.T) {
 			}
 			m.give(m.home)
 			socket := filepath.Join(m.home, "agent")
-			agent := exec.Command("setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "ssh-agent", "-D", "-a", socket)
-			out, err := agent.StdoutPipe()
-			if err == nil {
-				err = agent.Start()
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				_ = agent.Process.Kill()
-				_ = agent.Wait()
-			}()
-			if _, err := out.Read(make([]byte, 1)); err != nil { // it listens
-				t.Fatal(err)
-			}
-			add := exec.Command("ssh-add", "-q", key)
-			add.Env = append(os.Environ(), "SSH_AUTH_SOCK="+socket)
-			if text, err := add.CombinedOutput(); err != nil {
-				t.Fatalf("%v: %s", err, text)
-			}
+			sshagent.Start(t, socket, key, "setpriv", "--reuid=54321", "--regid=54321", "--clear-groups")
 			build := []string{"build", "-q", "--insecure", "--network=none", "--build-context=base=oci:" + m.layout + ":" + base, "--output=aci:list.aci", "--overwrite", "context"}
 			if _, errs, status := m.run("acbuild", build...); status != 1 || !strings.Contains(errs, `SSH agent "default" is required`) {
 				t.Errorf("without an agent: exit status %d\n%s", status, errs)

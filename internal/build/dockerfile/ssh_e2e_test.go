@@ -19,6 +19,7 @@ import (
 	"github.com/rkt/rkt/internal/image/fetch"
 	"github.com/rkt/rkt/internal/image/merge"
 	"github.com/rkt/rkt/test/images"
+	"github.com/rkt/rkt/test/sshagent"
 )
 
 // key makes a key and gives its path and fingerprint.
@@ -39,26 +40,7 @@ func key(t *testing.T, args ...string) (path, fingerprint string) {
 func realAgent(t *testing.T, key string) (socket string) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "agent")
-	cmd := exec.Command("ssh-agent", "-D", "-a", socket)
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	if _, err := out.Read(make([]byte, 1)); err != nil { // it listens
-		t.Fatal(err)
-	}
-	add := exec.Command("ssh-add", "-q", key)
-	add.Env = append(os.Environ(), "SSH_AUTH_SOCK="+socket)
-	if text, err := add.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, text)
-	}
+	sshagent.Start(t, socket, key)
 	return socket
 }
 
