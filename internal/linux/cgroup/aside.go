@@ -110,8 +110,8 @@ func Unit(dir string) (unit string) {
 }
 
 // StepBack undoes StepAside, once no other cgroup is left in dir, for the caller
-// if it is the process in aside, with children or without, and for one that has died. An aside that is not
-// there is fine.
+// if it is the process in aside, with children or without, and for one that has
+// died. An aside that is not there is fine.
 func StepBack(dir, aside string) error {
 	pids, err := Processes(aside)
 	if errors.Is(err, os.ErrNotExist) {
