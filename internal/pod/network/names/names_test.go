@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"os/exec"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func ask(id uint16, kind uint16, name string) []byte {
@@ -42,7 +45,12 @@ func start(t *testing.T) *Resolver {
 	t.Helper()
 	serve := func(lookup Lookup, upstream []netip.AddrPort) *Resolver {
 		r := &Resolver{lookup: lookup, upstream: func() []netip.AddrPort { return upstream }, pending: make(chan struct{}, maxPending)}
-		if err := r.listen(netip.MustParseAddrPort("127.0.0.1:0")); err != nil {
+		// The port that UDP has found free may be another test's by TCP.
+		err := r.listen(netip.MustParseAddrPort("127.0.0.1:0"))
+		for tries := 1; errors.Is(err, unix.EADDRINUSE) && tries < 20; tries++ {
+			err = r.listen(netip.MustParseAddrPort("127.0.0.1:0"))
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { r.Close() })
